@@ -1,0 +1,355 @@
+"""The snapshot: the immutable dataset as of a cut-off that recipes train on and feeds are served from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from penchant.data.interactions import Interactions
+from penchant.kernel.arrays import F64, I16, Csr, Rows, open_arrays, readonly, save_arrays
+from penchant.kernel.arrow import ArrowColumn, ArrowTable
+from penchant.kernel.errors import InputError, NotFound
+from penchant.kernel.folders import publish
+from penchant.kernel.ids import Vocab
+
+FORMAT = 1
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``snapshot.json`` says."""
+
+    format: int
+    digest: str
+    cutoff: float  # seconds UTC: every interaction is at or before it
+    head: int  # number of the last log event it has seen; 0 when it was not made from a log
+    event_types: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follows:
+    """n follow edges: rows of the users vocabulary, with the time the follow began."""
+
+    follower: Rows  # (n,)
+    followed: Rows  # (n,)
+    timestamp: F64  # (n,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Users, items and interactions up to ``cutoff``.
+
+    ``interactions`` ascend by (timestamp, user, item, event type). ``user_table`` and ``item_table`` are
+    pyarrow tables with one row for each row of the vocabulary, in its order, first column ``user_id`` /
+    ``item_id``; users and items that only interactions name have nulls elsewhere. ``by_user`` is
+    (indptr, positions): the interactions of user ``u``, oldest first, stand at
+    ``positions[indptr[u]:indptr[u + 1]]``.
+    """
+
+    digest: str
+    cutoff: float
+    head: int
+    users: Vocab
+    items: Vocab
+    user_table: ArrowTable
+    item_table: ArrowTable
+    interactions: Interactions
+    by_user: tuple[
+        np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]
+    ]  # indptr, positions
+    follows: Follows
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.items)
+
+    def history(self, user: int) -> Interactions:
+        """Return one user's interactions, oldest first; none for row -1."""
+        if user < 0:
+            return Interactions.none(self.interactions.event_types)
+        indptr, positions = self.by_user
+        return self.interactions.select(positions[indptr[user] : indptr[user + 1]])
+
+    def pairs(self) -> Csr:
+        """Return the (n_users, n_items) matrix of interaction counts."""
+        ones = np.ones(len(self.interactions), np.float32)
+        return self.interactions.pairs(ones, n_users=self.n_users, n_items=self.n_items)
+
+    def before(self, cutoff: float) -> "Snapshot":
+        """Return the same users and items with what happened before ``cutoff`` (exclusive)."""
+        end = int(np.searchsorted(self.interactions.timestamp, cutoff, side="left"))
+        return self.with_interactions(self.interactions.select(slice(0, end)), cutoff=cutoff)
+
+    def with_interactions(self, interactions: Interactions, *, cutoff: float | None = None) -> "Snapshot":
+        """Return the same users and items with other interactions (sorted here), for splits."""
+        until = self.cutoff if cutoff is None else cutoff
+        keep = (
+            self.follows.timestamp < until
+            if cutoff is not None
+            else np.ones(len(self.follows.timestamp), bool)
+        )
+        follows = Follows(
+            follower=readonly(self.follows.follower[keep]),
+            followed=readonly(self.follows.followed[keep]),
+            timestamp=readonly(self.follows.timestamp[keep]),
+        )
+        return _assemble(
+            users=self.users,
+            items=self.items,
+            user_table=self.user_table,
+            item_table=self.item_table,
+            interactions=interactions,
+            follows=follows,
+            cutoff=until,
+            head=self.head,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the snapshot as a folder, whole or not at all."""
+        events, follows = self.interactions, self.follows
+        meta = SnapshotMeta(
+            format=FORMAT,
+            digest=self.digest,
+            cutoff=self.cutoff,
+            head=self.head,
+            event_types=list(events.event_types),
+        )
+        with publish(folder) as draft:
+            save_arrays(
+                draft,
+                {
+                    **self.users.arrays("users"),
+                    **self.items.arrays("items"),
+                    "user": events.user,
+                    "item": events.item,
+                    "timestamp": events.timestamp,
+                    "event_type": events.event_type,
+                    "value": events.value,
+                    "by_user_indptr": self.by_user[0],
+                    "by_user_positions": self.by_user[1],
+                    "follower": follows.follower,
+                    "followed": follows.followed,
+                    "follow_timestamp": follows.timestamp,
+                },
+            )
+            pq.write_table(self.user_table, draft / "users.parquet", compression="zstd")
+            pq.write_table(self.item_table, draft / "items.parquet", compression="zstd")
+            (draft / "snapshot.json").write_bytes(msgspec.json.encode(meta))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Snapshot":
+        """Open a saved snapshot, its arrays memory-mapped.
+
+        Raises:
+            NotFound: there is no snapshot in ``folder``.
+            InputError: it was written by another format version, or is damaged.
+        """
+        card = folder / "snapshot.json"
+        if not card.exists():
+            raise NotFound("no snapshot here.", where=str(folder), fix="Run `penchant train` to make one.")
+        try:
+            meta = msgspec.json.decode(card.read_bytes(), type=SnapshotMeta)
+        except msgspec.DecodeError as error:
+            raise InputError(f"damaged snapshot card ({error}).", where=str(card)) from error
+        if meta.format != FORMAT:
+            raise InputError(
+                f"snapshot format {meta.format}, this version reads {FORMAT}.",
+                where=str(card),
+                fix="Run `penchant train` to make a new one.",
+            )
+        a = open_arrays(folder)
+        return cls(
+            digest=meta.digest,
+            cutoff=meta.cutoff,
+            head=meta.head,
+            users=Vocab.from_arrays(a, "users"),
+            items=Vocab.from_arrays(a, "items"),
+            user_table=pq.read_table(folder / "users.parquet", memory_map=True),
+            item_table=pq.read_table(folder / "items.parquet", memory_map=True),
+            interactions=Interactions(
+                user=a["user"],
+                item=a["item"],
+                timestamp=a["timestamp"],
+                event_type=a["event_type"],
+                value=a["value"],
+                event_types=tuple(meta.event_types),
+            ),
+            by_user=(a["by_user_indptr"], a["by_user_positions"]),
+            follows=Follows(follower=a["follower"], followed=a["followed"], timestamp=a["follow_timestamp"]),
+        )
+
+
+def build_snapshot(
+    interactions: ArrowTable,
+    *,
+    items: ArrowTable | None = None,
+    users: ArrowTable | None = None,
+    follows: ArrowTable | None = None,
+    cutoff: float | None = None,
+    head: int = 0,
+) -> Snapshot:
+    """Make a snapshot from pyarrow tables.
+
+    ``interactions`` needs user_id, item_id, timestamp (seconds) and may carry event_type and event_value;
+    ``items`` needs item_id, ``users`` user_id (unique; other columns are kept as they are); ``follows``
+    user_id, followed_id, timestamp. The cut-off is the newest interaction unless given. The digest depends
+    on content alone, not on the order of rows.
+
+    Raises:
+        InputError: there is neither an interaction nor an item.
+    """
+    n = interactions.num_rows
+    if n == 0 and (items is None or items.num_rows == 0):
+        raise InputError("there are no interactions and no items.", fix="Import some with `penchant import`.")
+    item_ids = [interactions["item_id"], *([items["item_id"]] if items is not None else [])]
+    user_ids = [interactions["user_id"], *([users["user_id"]] if users is not None else [])]
+    if follows is not None:
+        user_ids += [follows["user_id"], follows["followed_id"]]
+    user_vocab, item_vocab = _vocab(user_ids), _vocab(item_ids)
+    names, codes = _event_types(interactions)
+    value = (
+        interactions["event_value"].cast(pa.float32()).to_numpy()
+        if "event_value" in interactions.column_names
+        else np.full(n, np.nan, np.float32)
+    )
+    events = Interactions(
+        user=readonly(user_vocab.rows(interactions["user_id"])),
+        item=readonly(item_vocab.rows(interactions["item_id"])),
+        timestamp=readonly(interactions["timestamp"].cast(pa.float64()).to_numpy()),
+        event_type=readonly(codes),
+        value=readonly(np.asarray(value, np.float32)),
+        event_types=names,
+    )
+    if follows is None:
+        edges = Follows(follower=np.zeros(0, np.int32), followed=np.zeros(0, np.int32), timestamp=np.zeros(0))
+    else:
+        order = np.lexsort((user_vocab.rows(follows["followed_id"]), user_vocab.rows(follows["user_id"])))
+        edges = Follows(
+            follower=readonly(user_vocab.rows(follows["user_id"])[order]),
+            followed=readonly(user_vocab.rows(follows["followed_id"])[order]),
+            timestamp=readonly(follows["timestamp"].cast(pa.float64()).to_numpy()[order]),
+        )
+    newest = float(events.timestamp.max()) if n else 0.0
+    return _assemble(
+        users=user_vocab,
+        items=item_vocab,
+        user_table=_aligned(users, "user_id", user_vocab),
+        item_table=_aligned(items, "item_id", item_vocab),
+        interactions=events,
+        follows=edges,
+        cutoff=newest if cutoff is None else cutoff,
+        head=head,
+    )
+
+
+def _vocab(columns: list[ArrowColumn]) -> Vocab:
+    chunks = [chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks]
+    return Vocab.of(pa.chunked_array(chunks, pa.large_string()))
+
+
+def _event_types(table: ArrowTable) -> tuple[tuple[str, ...], I16]:
+    """Return the names in ascending order and each row's code; without the column all are clicks."""
+    if "event_type" not in table.column_names or table.num_rows == 0:
+        return ("click",), np.zeros(table.num_rows, np.int16)
+    names = Vocab.of(table["event_type"])
+    return tuple(names.ids(range(len(names)))), names.rows(table["event_type"]).astype(np.int16)
+
+
+def _aligned(table: ArrowTable, key: str, vocab: Vocab) -> Any:
+    """Return the table with one row a vocabulary row, nulls where it has none."""
+    ids = vocab.to_arrow().cast(pa.string())
+    if table is None:
+        return pa.table({key: ids})
+    position = np.full(len(vocab), -1, np.int64)
+    position[vocab.rows(table[key])] = np.arange(table.num_rows)
+    take = pa.array(position, mask=position < 0)
+    columns = {key: ids}
+    columns.update({name: table[name].take(take) for name in table.column_names if name != key})
+    return pa.table(columns)
+
+
+def _assemble(
+    *,
+    users: Vocab,
+    items: Vocab,
+    user_table: ArrowTable,
+    item_table: ArrowTable,
+    interactions: Interactions,
+    follows: Follows,
+    cutoff: float,
+    head: int,
+) -> Snapshot:
+    i = interactions
+    order = np.lexsort((i.value, i.event_type, i.item, i.user, i.timestamp))
+    events = i if np.array_equal(order, np.arange(len(i))) else i.select(order)
+    positions = np.argsort(events.user, kind="stable").astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(users)))]).astype(np.int64)
+    return Snapshot(
+        digest=_digest(users, items, user_table, item_table, events, follows, cutoff),
+        cutoff=cutoff,
+        head=head,
+        users=users,
+        items=items,
+        user_table=user_table,
+        item_table=item_table,
+        interactions=events,
+        by_user=(readonly(indptr), readonly(positions)),
+        follows=follows,
+    )
+
+
+def _digest(
+    users: Vocab,
+    items: Vocab,
+    user_table: ArrowTable,
+    item_table: ArrowTable,
+    events: Interactions,
+    follows: Follows,
+    cutoff: float,
+) -> str:
+    """Hash content in canonical order: 32 hex characters."""
+    state = hashlib.blake2b(digest_size=16)
+    arrays = (
+        users.offsets,
+        users.data,
+        items.offsets,
+        items.data,
+        events.user,
+        events.item,
+        events.timestamp,
+        events.event_type,
+        events.value,
+        follows.follower,
+        follows.followed,
+        follows.timestamp,
+        np.array([cutoff]),
+    )
+    for array in arrays:
+        state.update(np.int64(len(array)).tobytes())
+        state.update(np.ascontiguousarray(array).data)
+    state.update("\x1f".join(events.event_types).encode())
+    for table in (user_table, item_table):
+        for name in table.column_names[1:]:
+            state.update(name.encode())
+            for chunk in (table[name].combine_chunks(),):
+                state.update(repr(chunk.type).encode())
+                state.update(_column_bytes(chunk))
+    return state.hexdigest()
+
+
+def _column_bytes(column: ArrowColumn) -> bytes:
+    """Return a column's content independent of how its buffers are cut: an IPC message of a fresh copy."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    fresh = pa.concat_arrays([array, pa.nulls(0, array.type)])
+    batch = pa.record_batch([fresh], names=["c"])
+    return batch.serialize().to_pybytes()

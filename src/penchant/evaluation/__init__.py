@@ -1,0 +1,1 @@
+"""Floor 4: protocols, metrics and the leaderboard."""

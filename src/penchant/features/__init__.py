@@ -1,0 +1,1 @@
+"""Floor 2: features computed by one code for training replay and live serving."""

@@ -1,0 +1,1 @@
+"""Floor 4: clusters of users with a readable profile, and the cold start."""

@@ -101,8 +101,13 @@ class EventLog(Protocol):
         """Return up to ``limit`` events numbered above ``after``, in order."""
         ...
 
-    def scan(self, kind: str, *, upto: int | None = None) -> Iterator[ArrowBatch]:
-        """Yield all events of a kind numbered at most ``upto``: `COLUMNS` and ``number`` int64."""
+    def scan(
+        self, kind: str, *, upto: int | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[ArrowBatch]:
+        """Yield all events of a kind numbered at most ``upto``, in order: `COLUMNS` and ``number`` int64.
+
+        ``columns`` limits the `COLUMNS` that are read; ``number`` always comes last.
+        """
         ...
 
     def seal(self, *, keep: int = 0) -> int:

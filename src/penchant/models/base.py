@@ -179,7 +179,8 @@ def card_for(recipe: Any, snapshot: Snapshot, *, seed: int = 0, **more: Any) -> 
     """Return the card of a model that ``recipe`` (a msgspec struct) trains on ``snapshot``."""
     return Card(
         recipe=type(recipe).name,
-        config=msgspec.to_builtins(recipe),
+        # As JSON gives it back (lists, not tuples), so that a card read from disk equals the one written.
+        config=msgspec.json.decode(msgspec.json.encode(recipe)),
         snapshot=snapshot.digest,
         cutoff=snapshot.cutoff,
         head=snapshot.head,

@@ -121,7 +121,7 @@ def kept(text: str, facts: Facts = FACTS) -> str:
         ('INCLUDE ItemID WHERE Items.PRICE = 50 | INCLUDE ItemID WHERE Items.GENRES = "z"', "cd"),
         ('EXCLUDE ItemID WHERE Items.CATEGORY = "news" IF CurrentUser.AGE > 40', "abcd"),
         (
-            'EXCLUDE ItemID WHERE Items.CATEGORY = "news" IF CurrentUser.AGE > 9 AND CurrentUser.COUNTRY="de"',
+            'EXCLUDE ItemID WHERE Items.CATEGORY = "news" IF CurrentUser.AGE>9 AND CurrentUser.COUNTRY="de"',
             "bc",
         ),
         ('EXCLUDE ItemID WHERE Items.CATEGORY = "news" IF CurrentUser.UNHEARD_OF = "x"', "abcd"),

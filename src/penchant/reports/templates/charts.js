@@ -71,7 +71,8 @@
   for (const figure of document.querySelectorAll("figure.chart")) {
     const box = figure.querySelector(".plot");
     const chart = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
-    let drawn = 0;
+    let drawn = box.clientWidth;
+    draw(box, chart);
     new ResizeObserver(() => {
       if (Math.abs(box.clientWidth - drawn) > 4) {
         drawn = box.clientWidth;

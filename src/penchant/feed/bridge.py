@@ -1,0 +1,140 @@
+"""One model seen in the rows of the serving catalogue."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from penchant.data.interactions import Interactions
+from penchant.data.snapshot import Snapshot
+from penchant.feed.types import Request
+from penchant.kernel.arrays import F32, Rows, readonly
+from penchant.kernel.errors import Defect
+from penchant.models.base import Model, Online, Query, Retriever, Scored, Similar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A model and the maps between its rows and the catalogue's; None where the vocabularies are equal.
+
+    Items of the catalogue that the model does not know map to -1, and so do items put after the snapshot.
+    A model older than the snapshot is asked with the user's history whenever that is newer than the model.
+    """
+
+    name: str
+    model: Model
+    n_items: int  # rows of the snapshot
+    current: bool  # trained on the snapshot that is served
+    items_in: Rows | None  # (n_items,) model row of a catalogue row
+    items_out: Rows | None  # (model items,) catalogue row of a model row
+    users_in: Rows | None  # (n_users,) model row of a snapshot user
+
+    @classmethod
+    def of(cls, name: str, model: Model, snapshot: Snapshot) -> "Bridge":
+        """Return the bridge between a model and a snapshot; events the model is older than are folded in."""
+        same = model.items == snapshot.items
+        users = None
+        if model.users != snapshot.users:
+            users = readonly(model.users.rows(snapshot.users.to_arrow()))
+        current = model.card.head == snapshot.head and model.card.cutoff == snapshot.cutoff
+        bridge = cls(
+            name=name,
+            model=model,
+            n_items=snapshot.n_items,
+            current=current,
+            items_in=None if same else readonly(model.items.rows(snapshot.items.to_arrow())),
+            items_out=None if same else readonly(snapshot.items.rows(model.items.to_arrow())),
+            users_in=users,
+        )
+        if current:
+            return bridge
+        return bridge.fold(snapshot.interactions.select(snapshot.interactions.timestamp > model.card.cutoff))
+
+    @property
+    def personal(self) -> bool:
+        """Return whether the model tells users apart."""
+        return len(self.model.users) > 0
+
+    def fold(self, events: Interactions) -> "Bridge":
+        """Return the bridge after ``events`` (catalogue and snapshot rows) when the model learns online."""
+        if not isinstance(self.model, Online) or len(events) == 0:
+            return self
+        own = self._inward(events)
+        if self.users_in is not None:
+            known = np.append(self.users_in, np.int32(-1))  # row -1 stays unknown
+            own = replace(own, user=readonly(known[own.user]))
+        return replace(self, model=self.model.fold(own)) if len(own) else self
+
+    def query(self, request: Request) -> Query | None:
+        """Return the request in the model's rows; None when the model can say nothing about this user."""
+        user = self._user(request.user)
+        stale = request.fresh or (not self.current and len(request.history) > 0)
+        history = self._inward(request.history) if stale or user < 0 else None
+        if self.personal and user < 0 and not (history is not None and len(history)):
+            return None
+        anchor = self.row(request.item)
+        return Query(user=user, history=history, item=anchor, now=request.now)
+
+    def top(self, request: Request, k: int) -> Scored:
+        """Return up to ``k`` catalogue rows, best first."""
+        query = self.query(request)
+        if query is None or not isinstance(self.model, Retriever):
+            return Scored.none()
+        spare = 0 if self.items_out is None else int((self.items_out < 0).sum())
+        return self._outward(self.model.top(query, k + spare), k)
+
+    def everyone(self) -> Rows:
+        """Return the items a model gives to somebody it knows nothing of, best first; none if it cannot."""
+        if self.personal or not isinstance(self.model, Retriever):
+            return Scored.none().items
+        found = self.model.top(Query(now=self.model.card.cutoff), len(self.model.items))
+        return self._outward(found, len(self.model.items)).items
+
+    def score(self, request: Request, items: Rows) -> F32:
+        """Return the model's score of each catalogue row, NaN where it has none."""
+        scores = np.full(len(items), np.nan, np.float32)
+        query = self.query(request)
+        if query is None or not isinstance(self.model, Retriever) or len(items) == 0:
+            return readonly(scores)
+        own = self.rows(items)
+        known = own >= 0
+        scores[known] = self.model.score(query, readonly(own[known]))
+        return readonly(scores)
+
+    def similar(self, item: int, k: int) -> tuple[Rows, F32]:
+        """Return up to ``k`` catalogue rows most like a catalogue row, best first."""
+        if not isinstance(self.model, Similar):
+            raise Defect(f"the model '{self.name}' does not know which items are alike.")
+        own = self.row(item)
+        if own < 0:
+            return Scored.none().items, Scored.none().scores
+        spare = 0 if self.items_out is None else int((self.items_out < 0).sum())
+        found = self._outward(self.model.similar(own, k + spare), k)
+        return found.items, found.scores
+
+    def row(self, item: int) -> int:
+        """Return the model's row of a catalogue row, -1 when there is none."""
+        if not 0 <= item < self.n_items:
+            return -1
+        return item if self.items_in is None else int(self.items_in[item])
+
+    def rows(self, items: Rows) -> Rows:
+        """Return the model's rows of catalogue rows, -1 where there is none."""
+        own = np.where((items >= 0) & (items < self.n_items), items, -1).astype(np.int32)
+        return own if self.items_in is None else np.where(own >= 0, self.items_in[own], np.int32(-1))
+
+    def _user(self, user: int) -> int:
+        return user if self.users_in is None or user < 0 else int(self.users_in[user])
+
+    def _inward(self, events: Interactions) -> Interactions:
+        """Return events in the model's item rows; those of items it does not know go."""
+        item = self.rows(events.item)
+        moved = replace(events, item=readonly(item))
+        keep = item >= 0
+        return moved if keep.all() else moved.select(keep)
+
+    def _outward(self, found: Scored, k: int) -> Scored:
+        if self.items_out is None:
+            return found
+        items = self.items_out[found.items]
+        keep = np.flatnonzero(items >= 0)[:k]
+        return Scored(items=readonly(items[keep]), scores=readonly(found.scores[keep]))

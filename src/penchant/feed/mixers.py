@@ -1,0 +1,97 @@
+"""How candidates of several sources become one feed. These mixers leave nothing to chance: propensity 1."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from penchant.feed.types import Candidates, Request, Slot
+from penchant.kernel.errors import Defect
+
+
+class _Hand:
+    """One source's candidates in order, skipping what was placed by any source."""
+
+    __slots__ = ("items", "place", "scores", "source", "used")
+
+    def __init__(self, candidates: Candidates, used: set[int]) -> None:
+        self.source = candidates.source
+        self.items: list[int] = candidates.items.tolist()
+        self.scores: list[float] = candidates.scores.tolist()
+        self.place = 0
+        self.used = used
+
+    def next(self) -> tuple[int, str, float] | None:
+        """Return the best item that is not placed yet, and place it; None when dry."""
+        while self.place < len(self.items):
+            at = self.place
+            self.place += 1
+            item = self.items[at]
+            if item not in self.used:
+                self.used.add(item)
+                return item, self.source, self.scores[at]
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Places in turn, e.g. 3 for_you, 1 trending, 1 popular, repeated to the size asked.
+
+    An item goes to the first place that reaches it, and later sources skip it. When the source whose turn it
+    is runs dry, its place goes to the first source of ``backfill`` that is not, then to any other in the
+    order given; so quotas are exact while no source is dry.
+    """
+
+    name: str = "blocks"
+    blocks: tuple[tuple[str, int], ...]  # (source, places in a row)
+    backfill: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.blocks or any(take < 1 for _, take in self.blocks):
+            raise Defect(f"the mixer '{self.name}' needs blocks of at least one place.")
+
+    def mix(self, request: Request, ranked: Mapping[str, Candidates], *, rng: Generator) -> tuple[Slot, ...]:
+        """Return the slots, first position first."""
+        used: set[int] = set()
+        hands = {name: _Hand(candidates, used) for name, candidates in ranked.items()}
+        order = [hands[name] for name in dict.fromkeys((*self.backfill, *hands)) if name in hands]
+        slots: list[Slot] = []
+        for source in self._turns(request.k):
+            hand = hands.get(source)
+            found = (hand.next() if hand is not None else None) or _first(order)
+            if found is None:
+                break
+            slots.append(_slot(request, *found))
+        return tuple(slots)
+
+    def _turns(self, k: int) -> Iterator[str]:
+        turns = [source for source, take in self.blocks for _ in range(take)]
+        return (turns[place % len(turns)] for place in range(k))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Single:
+    """One source after the other in the order given: the second begins where the first is dry."""
+
+    name: str = "single"
+
+    def mix(self, request: Request, ranked: Mapping[str, Candidates], *, rng: Generator) -> tuple[Slot, ...]:
+        """Return the slots, first position first."""
+        used: set[int] = set()
+        hands = [_Hand(candidates, used) for candidates in ranked.values()]
+        slots: list[Slot] = []
+        while len(slots) < request.k and (found := _first(hands)) is not None:
+            slots.append(_slot(request, *found))
+        return tuple(slots)
+
+
+def _first(hands: Sequence[_Hand]) -> tuple[int, str, float] | None:
+    for hand in hands:
+        found = hand.next()
+        if found is not None:
+            return found
+    return None
+
+
+def _slot(request: Request, item: int, source: str, score: float) -> Slot:
+    return Slot(item=item, item_id=request.catalogue.id(item), source=source, score=score, propensity=1.0)

@@ -1,0 +1,34 @@
+"""A feed as data: what runs, in run order."""
+
+from dataclasses import dataclass
+
+from penchant.feed.types import Mixer, Ranker, Rule, Source
+from penchant.kernel.errors import Defect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Sources, then rules, then the ranker, then late rules, then the mixer.
+
+    ``rules`` judge what the sources gave, ``late_rules`` what the ranker ordered. ``fallback`` fills up when
+    the sources' eligible candidates are fewer than asked; it gives every item of the catalogue and cannot
+    fail. ``budget_ms`` is the time after which no further source is asked. ``log_served`` is for who runs
+    the plan: whether what it gives goes into the event log.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    rules: tuple[Rule, ...] = ()
+    ranker: Ranker | None = None
+    late_rules: tuple[Rule, ...] = ()
+    mixer: Mixer
+    fallback: Source
+    model_version: str = ""
+    budget_ms: float = 250.0
+    k_max: int = 500
+    log_served: bool = True
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in (*self.sources, self.fallback)]
+        if len(set(names)) != len(names):
+            raise Defect(f"feed '{self.name}' names a source twice: {', '.join(names)}.")

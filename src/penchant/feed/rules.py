@@ -1,0 +1,70 @@
+"""What must not be in a feed, each with its reason."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from penchant.feed.types import Candidates, Request, Verdict
+from penchant.kernel.arrays import Bools, Rows, readonly
+
+
+def outside(candidates: Candidates, removed: Rows, n_items: int) -> Bools:
+    """Return which candidates are not among the ``removed`` rows; -1 among these is nobody."""
+    mark = np.zeros(n_items + 1, np.bool_)  # one place more, for row -1
+    mark[removed] = True
+    return ~mark[candidates.items]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Not what the user acted on already.
+
+    Only actions of ``event_types`` count (all when empty), and only those of the last ``again_after``
+    seconds when given: after that the item may come again.
+    """
+
+    name: str = "seen"
+    event_types: tuple[str, ...] = ()
+    again_after: float | None = None
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep what the user has not acted on."""
+        history = request.history
+        rows = history.item
+        if self.event_types or self.again_after is not None:
+            counts = np.ones(len(history), np.bool_)
+            if self.event_types:
+                wanted = np.array([name in self.event_types for name in history.event_types] or [False])
+                counts &= wanted[history.event_type]
+            if self.again_after is not None:
+                counts &= history.timestamp > request.now - self.again_after
+            rows = rows[counts]
+        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason="seen")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclude:
+    """Not what the request excludes, nor the item it starts from."""
+
+    name: str = "exclude"
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep what is not excluded."""
+        rows = request.exclude if request.item < 0 else np.append(request.exclude, np.int32(request.item))
+        if len(rows) == 0:
+            return Verdict(keep=readonly(np.ones(len(candidates), np.bool_)), reason="excluded")
+        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason="excluded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Only items that can be shown: those of which ``property`` was given."""
+
+    name: str = "known"
+    property: str
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep the items that have the property."""
+        look = request.catalogue.property
+        keep = [look(row, self.property) is not None for row in candidates.items.tolist()]
+        return Verdict(keep=readonly(np.array(keep, np.bool_)), reason="unknown item")

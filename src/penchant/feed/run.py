@@ -1,0 +1,207 @@
+"""Run a plan for a request: sources, rules, ranker, late rules, mixer, each leaving a step in the trace.
+
+A stage that fails is recorded and left out: the feed answers from the other sources and the fallback. Only a
+`Defect`, a broken promise of our own, is never swallowed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Protocol, TypeVar, final, runtime_checkable
+
+import numpy as np
+from numpy.random import Generator
+
+from penchant.feed.mixers import Single
+from penchant.feed.plan import Plan
+from penchant.feed.types import Candidates, Feed, Ranker, Request, Rule, Slot, Source, Step
+from penchant.kernel.arrays import readonly
+from penchant.kernel.errors import Defect, StageFailed
+
+T = TypeVar("T")
+
+_SPARE_MOST = 2000  # a longer history costs a second question instead
+_MORE = 4
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A source that can say, from facts, why it gave an item."""
+
+    def why(self, request: Request, item: int) -> str:
+        """Return one plain sentence or phrase; empty when there is no fact to tell."""
+        ...
+
+
+def run(plan: Plan, request: Request, rng: Generator, *, explain: bool = False) -> Feed:
+    """Return the feed of one request: ``request.k`` slots, fewer only when fewer items are eligible.
+
+    ``explain`` fills in why each item is there.
+    """
+    work = _Run(plan, request, rng)
+    slots = work.slots()
+    if explain:
+        slots = work.explained(slots)
+    return Feed(
+        request_id=request.request_id,
+        feed=plan.name,
+        user_id=request.user_id,
+        model_version=plan.model_version,
+        slots=slots,
+        trace=tuple(work.trace),
+    )
+
+
+@final
+class _Run:
+    """One request on its way through a plan."""
+
+    def __init__(self, plan: Plan, request: Request, rng: Generator) -> None:
+        self.plan = plan
+        self.request = request
+        self.rng = rng
+        self.trace: list[Step] = []
+        self._started = perf_counter()
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Return the mixed slots, filled up from the fallback."""
+        ranked: dict[str, Candidates] = {}
+        for source in self.plan.sources:
+            found = self._eligible(source)
+            if len(found):
+                ranked[source.name] = found
+        k = self.request.k
+        if not any(len(found) >= k for found in ranked.values()) and _different(ranked) < k:
+            ranked[self.plan.fallback.name] = self._eligible(self.plan.fallback)
+        mixer = self.plan.mixer
+        rows_in = sum(map(len, ranked.values()))
+        slots = self._stage(
+            f"mixer {mixer.name}", rows_in, lambda: mixer.mix(self.request, ranked, rng=self.rng)
+        )
+        if slots is None:
+            slots = Single().mix(self.request, ranked, rng=self.rng)
+        self._check(slots)
+        return slots
+
+    def explained(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:
+        """Return the slots with why each is there."""
+        sources = {source.name: source for source in (*self.plan.sources, self.plan.fallback)}
+
+        def told(slot: Slot) -> Slot:
+            source = sources.get(slot.source)
+            why = source.why(self.request, slot.item) if isinstance(source, Explains) else ""
+            return replace(slot, why=why)
+
+        return self._stage("explain", len(slots), lambda: tuple(map(told, slots))) or tuple(slots)
+
+    def _eligible(self, source: Source) -> Candidates:
+        """Return what a source gives and the rules keep: at least k when the source has that many.
+
+        A source is asked for as many more as the rules are likely to remove; when they removed more, it is
+        asked again for a multiple, until there are enough or it has no more.
+        """
+        k, request = self.request.k, self.request
+        ask = k + min(len(request.history) + len(request.exclude), _SPARE_MOST)
+        while True:
+            found = self._fetch(source, ask)
+            kept = self._ranked(self._judged(found, self.plan.rules))
+            if len(kept) >= k or len(found) < ask or ask >= len(request.catalogue):
+                return kept
+            ask *= _MORE
+
+    def _fetch(self, source: Source, k: int) -> Candidates:
+        stage = f"source {source.name}"
+        spent = (perf_counter() - self._started) * 1e3
+        if spent > self.plan.budget_ms and source is not self.plan.fallback:
+            late = StageFailed(f"{spent:.0f} ms of {self.plan.budget_ms:g} ms were spent.", where=stage)
+            self.trace.append(Step(stage=stage, rows_in=0, rows_out=0, ms=0.0, failure=str(late)))
+            return _none(source.name)
+        found = self._stage(stage, 0, lambda: source.fetch(self.request, k))
+        return _none(source.name) if found is None else found
+
+    def _judged(self, candidates: Candidates, rules: Sequence[Rule]) -> Candidates:
+        for rule in rules:
+            if len(candidates) == 0:
+                break
+            candidates = self._judge(candidates, rule)
+        return candidates
+
+    def _judge(self, candidates: Candidates, rule: Rule) -> Candidates:
+        """Apply one rule.
+
+        Raises:
+            StageFailed: the rule failed. A feed fails open past sources, never past a rule: what the rule
+                guards against would be shown.
+        """
+        started = perf_counter()
+        n = len(candidates)
+        try:
+            verdict = rule.judge(self.request, candidates)
+        except Defect:
+            raise
+        except Exception as error:
+            raise StageFailed(_failure(error), where=f"rule {rule.name}") from error
+        if len(verdict.keep) != n:
+            raise Defect(f"rule '{rule.name}' judged {len(verdict.keep)} of {n} candidates.")
+        if not verdict.keep.all():
+            candidates = candidates.select(verdict.keep)
+        gone = n - len(candidates)
+        self.trace.append(
+            Step(
+                stage=f"rule {rule.name}",
+                rows_in=n,
+                rows_out=len(candidates),
+                ms=(perf_counter() - started) * 1e3,
+                dropped={verdict.reason: gone} if gone else {},
+            )
+        )
+        return candidates
+
+    def _ranked(self, candidates: Candidates) -> Candidates:
+        ranker = self.plan.ranker
+        if ranker is None or len(candidates) == 0:
+            return candidates
+        n = len(candidates)
+        ordered = self._stage(f"ranker {ranker.name}", n, lambda: _order(ranker, self.request, candidates))
+        return self._judged(candidates if ordered is None else ordered, self.plan.late_rules)
+
+    def _stage(self, stage: str, rows_in: int, work: Callable[[], "T"]) -> "T | None":
+        """Return what ``work`` gives, with a step in the trace; None when it fails."""
+        started = perf_counter()
+        out, failure = None, None
+        try:
+            out = work()
+        except Defect:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of a stage leaves the stage out, on record
+            failure = _failure(error)
+        ms = (perf_counter() - started) * 1e3
+        rows = len(out) if isinstance(out, Candidates | tuple) else 0
+        self.trace.append(Step(stage=stage, rows_in=rows_in, rows_out=rows, ms=ms, failure=failure))
+        return out
+
+    def _check(self, slots: Sequence[Slot]) -> None:
+        if len(slots) > self.request.k or len({slot.item for slot in slots}) != len(slots):
+            raise Defect(f"mixer '{self.plan.mixer.name}' gave too many slots or an item twice.")
+
+
+def _failure(error: Exception) -> str:
+    return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+
+
+def _none(source: str) -> Candidates:
+    empty = readonly(np.zeros(0, np.int32))
+    return Candidates(source=source, items=empty, scores=readonly(np.zeros(0, np.float32)))
+
+
+def _different(ranked: dict[str, Candidates]) -> int:
+    return len(set().union(*(found.items.tolist() for found in ranked.values()))) if ranked else 0
+
+
+def _order(ranker: Ranker, request: Request, candidates: Candidates) -> Candidates:
+    """Return the candidates by descending score, NaN last, equal ones as they were."""
+    scores = ranker.score(request, candidates)
+    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+    return Candidates(
+        source=candidates.source, items=readonly(candidates.items[order]), scores=readonly(scores[order])
+    )

@@ -1,0 +1,12 @@
+"""What can be named in a workspace: explicit tables from a name to a class. Nothing is found by magic."""
+
+from penchant.models.base import Model, Recipe
+from penchant.models.ials import Ials, IalsModel
+from penchant.models.popularity import Popularity, PopularityModel
+from penchant.models.trending import Trending, TrendingModel
+
+RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Popularity, Trending, Ials)}
+"""The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
+
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (PopularityModel, TrendingModel, IalsModel)}
+"""The kind in a saved model's folder -> the class that opens it."""

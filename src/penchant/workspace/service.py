@@ -1,0 +1,139 @@
+"""The facade: one workspace folder and all that can be done with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from penchant.data.eventlog import EventLog
+from penchant.data.importing import ImportSummary, import_files
+from penchant.data.insights import Insight, insights
+from penchant.data.log_snapshot import snapshot_of
+from penchant.data.snapshot import Snapshot
+from penchant.data.sqlite_log import SqliteLog
+from penchant.evaluation.leaderboard import Leaderboard, evaluate
+from penchant.kernel.clock import Clock, SystemClock
+from penchant.kernel.errors import Conflict
+from penchant.kernel.folders import write_atomically
+from penchant.kernel.progress import Progress, Silent
+from penchant.models.base import Card
+from penchant.workspace.registry import Registry
+from penchant.workspace.serving import Serving
+from penchant.workspace.settings import FILE, Settings
+from penchant.workspace.template import TEMPLATE
+from penchant.workspace.training import train
+
+LOG_FOLDER, QUARANTINE_FOLDER = "log", "quarantine"
+
+
+@final
+class Workspace:
+    """A folder with ``penchant.toml``, the event log, snapshots and models."""
+
+    def __init__(self, folder: Path, settings: Settings, log: EventLog, clock: Clock) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.log = log
+        self.registry = Registry(folder)
+        self.clock = clock
+
+    @classmethod
+    def open(cls, folder: Path, *, clock: Clock | None = None) -> "Workspace":
+        """Open a workspace.
+
+        Raises:
+            NotFound: there is no ``penchant.toml`` in ``folder``.
+            InputError: the settings are wrong.
+        """
+        settings = Settings.read(folder)
+        log = SqliteLog.open(folder / LOG_FOLDER)
+        return cls(folder, settings, log, SystemClock() if clock is None else clock)
+
+    @classmethod
+    def init(cls, folder: Path) -> "Workspace":
+        """Make a workspace: a folder with a commented ``penchant.toml``.
+
+        Raises:
+            Conflict: there is one already.
+        """
+        path = folder / FILE
+        if path.exists():
+            raise Conflict(
+                f"there is a {FILE} already.", where=str(folder), fix="Edit it, or choose another folder."
+            )
+        write_atomically(path, TEMPLATE.encode())
+        return cls.open(folder)
+
+    def import_files(
+        self,
+        *,
+        users: Sequence[Path] = (),
+        items: Sequence[Path] = (),
+        interactions: Sequence[Path] = (),
+        follows: Sequence[Path] = (),
+        strict: bool = False,
+        progress: Progress | None = None,
+    ) -> ImportSummary:
+        """Read files into the log; bad rows go to the folder ``quarantine``, each with its reason."""
+        return import_files(
+            self.log,
+            users=users,
+            items=items,
+            interactions=interactions,
+            follows=follows,
+            quarantine=self.folder / QUARANTINE_FOLDER,
+            strict=strict,
+            now=self.clock.now(),
+            progress=Silent() if progress is None else progress,
+        )
+
+    def snapshot(self, *, cutoff: float | None = None, progress: Progress | None = None) -> Snapshot:
+        """Return the dataset as the log has it now, or as of a cut-off (seconds UTC)."""
+        return snapshot_of(self.log, cutoff=cutoff, progress=Silent() if progress is None else progress)
+
+    def check(self, *, progress: Progress | None = None) -> list[Insight]:
+        """Return what is noteworthy or wrong in the data, and what to do about it."""
+        return insights(self.snapshot(progress=progress))
+
+    def train(self, names: Sequence[str] = (), *, progress: Progress | None = None) -> list[Card]:
+        """Train the named recipes, all by default, on one snapshot, and serve them from then on.
+
+        A run that was killed goes on where it stopped: recipes that finished are not trained again.
+
+        Raises:
+            NotFound: there is no recipe of that name.
+            Conflict: another process trains in this workspace.
+            InputError: there is no data.
+        """
+        silent = Silent() if progress is None else progress
+        return train(
+            self.registry,
+            self.settings,
+            lambda: self.snapshot(progress=silent),
+            names,
+            now=self.clock.now(),
+            progress=silent,
+        )
+
+    def evaluate(self, protocol: str | None = None, *, progress: Progress | None = None) -> Leaderboard:
+        """Compare all configured recipes by a protocol: ``time``, ``last`` or ``user``."""
+        chosen = self.settings.evaluation
+        return evaluate(
+            self.settings.recipes,
+            self.snapshot(progress=progress),
+            chosen.protocol if protocol is None else protocol,
+            k=chosen.k,
+            seed=self.settings.workspace.seed,
+            progress=Silent() if progress is None else progress,
+        )
+
+    def serving(self) -> Serving:
+        """Return a live view for answering feeds; the caller closes it.
+
+        Raises:
+            NotReady: nothing was trained yet.
+        """
+        return Serving(self.registry, self.settings, self.log, self.clock)
+
+    def close(self) -> None:
+        """Release the log's files."""
+        self.log.close()

@@ -1,0 +1,306 @@
+"""One process's live view of a workspace: models and snapshot memory-mapped, the log's tail folded in."""
+
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import final
+
+import numpy as np
+
+from penchant.data.eventlog import Appended, EventLog
+from penchant.data.events import AnyEvent, Value
+from penchant.data.interactions import Interactions
+from penchant.data.snapshot import Snapshot
+from penchant.feed.bridge import Bridge
+from penchant.feed.live import Live, as_rows
+from penchant.feed.plan import Plan
+from penchant.feed.run import run
+from penchant.feed.types import Feed, Request
+from penchant.kernel.arrays import Rows
+from penchant.kernel.clock import Clock
+from penchant.kernel.errors import InputError, NotFound, PenchantError
+from penchant.kernel.names import did_you_mean
+from penchant.kernel.seeds import derive
+from penchant.models.base import Retriever, Similar
+from penchant.workspace.plans import Planner
+from penchant.workspace.registry import Pointer, Registry
+from penchant.workspace.settings import Settings
+from penchant.workspace.writer import ServedWriter
+
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a serving process is: for ``/v1/health`` and metrics."""
+
+    model_version: str
+    head: int  # last event folded in
+    live_users: int  # users with events since the snapshot
+    dropped_users: int  # users whose new events were dropped to bound memory
+    waiting: int  # served feeds not yet in the log
+    problem: str | None  # why the log takes no events, or the newest models cannot be opened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """All that a request reads, replaced as a whole."""
+
+    pointer: Pointer
+    live: Live
+    planner: Planner
+    models: Mapping[str, Bridge]
+    plans: Mapping[str, Plan]
+    pending: list[Interactions]  # what the live state has taken and the online models have not
+
+
+@final
+class Serving:
+    """Answers feeds from the current models and follows the log.
+
+    Any number of threads may ask while one refreshes: a request reads one view from beginning to end. A
+    background thread writes what was served and refreshes every ``refresh_seconds``.
+    """
+
+    def __init__(self, registry: Registry, settings: Settings, log: EventLog, clock: Clock) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._log = log
+        self._clock = clock
+        self._loading = threading.Lock()  # one thread opens new models
+        self._lock = threading.Lock()  # one thread folds events into the view
+        self._problem: str | None = None
+        self._stamp = registry.stamp()
+        self._view = self._caught_up(self._load())
+        self._writer = ServedWriter(
+            log.append,
+            capacity=settings.serving.queue,
+            idle=self._background,
+            idle_seconds=settings.serving.refresh_seconds,
+        )
+
+    @property
+    def model_version(self) -> str:
+        """Return the name of the set of models that is served."""
+        return self._view.pointer.version
+
+    def feed(
+        self,
+        name: str,
+        user_id: str,
+        *,
+        k: int,
+        exclude: Sequence[str] = (),
+        item_id: str | None = None,
+        context: Mapping[str, str] | None = None,
+        explain: bool = False,
+    ) -> Feed:
+        """Return ``k`` items for a user, known or not, and log what was served in the background.
+
+        ``item_id`` is the anchor of a feed of related items; ``explain`` fills in each slot's ``why``.
+
+        Raises:
+            NotFound: there is no feed of that name, or no such anchor.
+            InputError: ``k`` is outside 1..k_max of the feed.
+            NotReady: the log has taken no events for a while and no more can wait.
+        """
+        view = self._view
+        plan = self._plan(view, name)
+        if not 1 <= k <= plan.k_max:
+            raise InputError(f"k = {k} is not accepted: feed '{name}' gives 1 to {plan.k_max} items.")
+        now = self._clock.now()
+        request = self._request(view, name, user_id, k=k, now=now)
+        if exclude or item_id is not None or context:
+            request = replace(
+                request,
+                exclude=self._rows(view, exclude),
+                item=-1 if item_id is None else self._item_row(view, item_id),
+                context=context or {},
+            )
+        feed = run(plan, request, derive(self._settings.workspace.seed, request.request_id), explain=explain)
+        if plan.log_served:
+            self._writer.put(feed, now)
+        return feed
+
+    def similar(self, item_id: str, k: int, *, model: str | None = None) -> list[tuple[str, float]]:
+        """Return the items most like one, best first, by the named model or the first that can tell.
+
+        Raises:
+            NotFound: the item is unknown, or no trained model knows which items are alike.
+            InputError: ``k`` is outside the limit.
+        """
+        view = self._view
+        self._check_k(k)
+        row = self._item_row(view, item_id)
+        bridge = self._bridge(view, Similar, "knows which items are alike", model)
+        items, scores = bridge.similar(row, k)
+        ids = map(view.live.catalogue.id, items.tolist())
+        return list(zip(ids, scores.tolist(), strict=True))
+
+    def rank(
+        self, user_id: str, item_ids: Sequence[str], *, model: str | None = None
+    ) -> list[tuple[str, float | None]]:
+        """Return the items in the order the user would like them; those that cannot be scored last, as given.
+
+        Raises:
+            InputError: there are too many items.
+            NotFound: no trained model can rank.
+        """
+        view = self._view
+        limit = self._settings.server.max_batch
+        if len(item_ids) > limit:
+            raise InputError(f"{len(item_ids)} items to rank: at most {limit}.")
+        bridge = self._bridge(view, Retriever, "can rank", model)
+        request = self._request(view, "rank", user_id, k=len(item_ids), now=self._clock.now())
+        scores = bridge.score(request, self._rows(view, item_ids))
+        last = np.where(np.isnan(scores), np.inf, -scores)
+        order: list[int] = np.argsort(last, kind="stable").tolist()
+        return [(item_ids[i], None if np.isnan(scores[i]) else float(scores[i])) for i in order]
+
+    def record(self, events: Sequence[AnyEvent]) -> Appended:
+        """Store events and fold them in: durable on return, in this process's next feed at once."""
+        done = self._log.append(events)
+        with self._lock:
+            self._read_tail(self._view)
+        return done
+
+    def item(self, item_id: str) -> dict[str, Value]:
+        """Return what is known of an item.
+
+        Raises:
+            NotFound: nobody ever named this item.
+        """
+        view = self._view
+        return view.live.catalogue.properties(self._item_row(view, item_id))
+
+    def refresh(self) -> None:
+        """Follow the log's tail and the pointer to the current models; cheap when nothing is new."""
+        with self._loading:
+            stamp = self._registry.stamp()
+            if stamp != self._stamp:
+                view = self._caught_up(self._load())  # requests and events go on meanwhile
+                with self._lock:
+                    self._stamp, self._view = stamp, view
+        with self._lock:
+            self._view = self._caught_up(self._view)
+
+    def health(self) -> Health:
+        """Return how this process is."""
+        view, writer = self._view, self._writer
+        problem = self._problem if writer.error is None else str(writer.error)
+        return Health(
+            model_version=view.pointer.version,
+            head=view.live.head,
+            live_users=view.live.live_users,
+            dropped_users=view.live.dropped_users,
+            waiting=writer.waiting,
+            problem=problem,
+        )
+
+    def flush(self) -> None:
+        """Return when all that was served is in the log; NotReady, with the reason, when it cannot be."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits and stop following; raises as `flush` does."""
+        self._writer.close()
+
+    def _background(self) -> None:
+        try:
+            self.refresh()
+        except PenchantError as error:
+            self._problem = str(error)  # the view that works is kept; health tells
+        else:
+            self._problem = None
+
+    def _load(self) -> _View:
+        """Open what the pointer names. Nothing that is being served is touched."""
+        pointer = self._registry.current()
+        snapshot = Snapshot.open(self._registry.snapshot_folder(pointer.snapshot))
+        limits = self._settings.serving
+        live = Live(
+            snapshot,
+            max_users=limits.live_users,
+            max_events=limits.live_events,
+            author=self._settings.data.author,
+        )
+        models = {
+            name: Bridge.of(name, self._registry.open(name, version), snapshot)
+            for name, version in pointer.models.items()
+        }
+        planner = Planner(self._settings, models, live, model_version=pointer.version)
+        return _View(
+            pointer=pointer,
+            live=live,
+            planner=planner,
+            models=models,
+            plans=planner.plans(models),
+            pending=[],
+        )
+
+    def _read_tail(self, view: _View) -> None:
+        while view.live.head < self._log.head():
+            acted = view.live.fold(self._log.tail(view.live.head, _CHUNK))
+            if len(acted):
+                view.pending.append(acted)
+
+    def _caught_up(self, view: _View) -> _View:
+        """Return the view after all events of the log; online models learn from them here, in one batch."""
+        self._read_tail(view)
+        if not view.pending:
+            return view
+        events = reduce(Interactions.joined, view.pending)
+        models = {name: bridge.fold(events) for name, bridge in view.models.items()}
+        if all(models[name] is view.models[name] for name in models):
+            view.pending.clear()
+            return view
+        return replace(view, models=models, plans=view.planner.plans(models), pending=[])
+
+    def _plan(self, view: _View, name: str) -> Plan:
+        plan = view.plans.get(name)
+        if plan is None:
+            raise NotFound(f"there is no feed '{name}'.", fix=did_you_mean(name, view.plans))
+        return plan
+
+    def _request(self, view: _View, feed: str, user_id: str, *, k: int, now: float) -> Request:
+        user = view.live.user(user_id)
+        history, fresh = view.live.history(user_id, user)
+        return Request(
+            request_id=uuid.uuid4().hex,
+            feed=feed,
+            user_id=user_id,
+            user=user,
+            k=k,
+            now=now,
+            history=history,
+            fresh=fresh,
+            catalogue=view.live.catalogue,
+        )
+
+    def _rows(self, view: _View, item_ids: Sequence[str]) -> Rows:
+        return as_rows(map(view.live.catalogue.row, item_ids))
+
+    def _item_row(self, view: _View, item_id: str) -> int:
+        row = view.live.catalogue.row(item_id)
+        if row < 0:
+            raise NotFound(f"there is no item '{item_id}'.")
+        return row
+
+    def _check_k(self, k: int) -> None:
+        limit = self._settings.serving.k_max
+        if not 1 <= k <= limit:
+            raise InputError(f"k = {k} is not accepted: 1 to {limit} items.")
+
+    def _bridge(self, view: _View, kind: type, what: str, model: str | None) -> Bridge:
+        """Return the named model, or the first of its kind; one that tells users apart before others."""
+        if model is not None and model not in view.models:
+            raise NotFound(f"there is no model '{model}'.", fix=did_you_mean(model, view.models))
+        asked = view.models.values() if model is None else (view.models[model],)
+        able = [bridge for bridge in asked if isinstance(bridge.model, kind)]
+        if not able:
+            raise NotFound(
+                f"no trained model {what}.", fix="Add a recipe such as ials and run `penchant train`."
+            )
+        return max(able, key=lambda bridge: bridge.personal)  # the first of equals

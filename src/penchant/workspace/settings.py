@@ -1,0 +1,260 @@
+"""The settings of a workspace: `penchant.toml`, checked key by key before anything runs.
+
+Every section is a frozen struct beside its defaults; unknown keys are refused with their path and the nearest
+name, wrong values with their path, the value and what is accepted. `Settings.to_toml` and `Settings.of_toml`
+are inverse to each other.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, cast
+
+import msgspec
+from msgspec import Meta
+
+from penchant.kernel.errors import InputError, NotFound
+from penchant.kernel.names import did_you_mean
+from penchant.models.base import Recipe
+from penchant.workspace.catalogue import RECIPES
+from penchant.workspace.toml import checked, to_toml
+
+FILE = "penchant.toml"
+
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Positive: TypeAlias = Annotated[float, Meta(gt=0)]
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SIMILAR = (
+    "similar:"  # a source of items like the anchor, or like the user's latest, by the model named after it
+)
+FOLLOWED, NEWEST = "followed", "newest"
+BUILT_IN = (FOLLOWED, NEWEST)  # sources that need no model
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class WorkspaceSettings(Section, frozen=True, kw_only=True):
+    """``[workspace]``."""
+
+    seed: Annotated[int, Meta(ge=0)] = 42
+    keep_versions: Annotated[int, Meta(ge=1, le=1000)] = 3
+
+
+class DataSettings(Section, frozen=True, kw_only=True):
+    """``[data]``."""
+
+    window_days: Positive | None = None
+    author: str = "author"
+
+
+class SeenSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="seen"):
+    """A rule: not what the user acted on already."""
+
+    event_types: list[str] = []
+    again_after_days: Positive | None = None
+
+
+class KnownSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="known"):
+    """A rule: only items that have a property, such as a title to show."""
+
+    property: str
+
+
+RuleSettings: TypeAlias = SeenSettings | KnownSettings
+
+
+class BlockSettings(Section, frozen=True, kw_only=True):
+    """How many places in a row one source gets."""
+
+    source: str
+    take: Count = 1
+
+
+class FeedSettings(Section, frozen=True, kw_only=True):
+    """``[feeds.NAME]``."""
+
+    blocks: Annotated[list[BlockSettings], Meta(min_length=1)]
+    backfill: list[str] = []
+    rules: list[RuleSettings] = []
+    ranker: str | None = None
+    fallback: str | None = None
+    k_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    budget_ms: Positive = 250.0
+    log_served: bool = True
+
+
+class ServingSettings(Section, frozen=True, kw_only=True):
+    """``[serving]``."""
+
+    live_users: Count = 100_000
+    live_events: Count = 500
+    refresh_seconds: Positive = 0.25
+    queue: Count = 10_000
+    k_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+
+
+class ServerSettings(Section, frozen=True, kw_only=True):
+    """``[server]``. The key itself never stands in the file."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    max_body_kb: Count = 1024
+    max_batch: Count = 1000
+    max_exclude: Count = 1000
+
+
+class EvaluationSettings(Section, frozen=True, kw_only=True):
+    """``[evaluation]``."""
+
+    protocol: Annotated[str, Meta(pattern="^(time|last|user)$")] = "time"
+    k: Annotated[int, Meta(ge=1, le=1000)] = 10
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "workspace": WorkspaceSettings,
+    "data": DataSettings,
+    "serving": ServingSettings,
+    "server": ServerSettings,
+    "evaluation": EvaluationSettings,
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of ``penchant.toml``. ``recipes`` maps a name to a checked recipe."""
+
+    workspace: WorkspaceSettings = WorkspaceSettings()
+    data: DataSettings = DataSettings()
+    recipes: dict[str, Any] = {}
+    feeds: dict[str, FeedSettings] = {}
+    serving: ServingSettings = ServingSettings()
+    server: ServerSettings = ServerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @classmethod
+    def read(cls, folder: Path) -> "Settings":
+        """Read the settings of a workspace.
+
+        Raises:
+            NotFound: there is no ``penchant.toml`` in ``folder``.
+            InputError: it is not TOML, or a key or a value is wrong.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise NotFound(
+                f"no {FILE} here.",
+                where=str(folder),
+                fix=f"Run `penchant init {folder}` to make a workspace.",
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8 text ({error.reason}).", where=str(path)) from error
+        return cls.of_toml(text, where=str(path))
+
+    @classmethod
+    def of_toml(cls, text: str, *, where: str = FILE) -> "Settings":
+        """Check the text of a settings file.
+
+        Raises:
+            InputError: it is not TOML, or a key or a value is wrong; the message names the key's path.
+        """
+        try:
+            raw: dict[str, object] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"not valid TOML: {error}.", where=where) from error
+        known = (*_SECTIONS, "recipes", "feeds")
+        for key in raw:
+            if key not in known:
+                raise InputError(f"unknown key '{key}'.", where=where, fix=did_you_mean(key, known))
+        sections: dict[str, Any] = {
+            name: checked(raw.get(name, {}), type_, where=where, path=name)
+            for name, type_ in _SECTIONS.items()
+        }
+        feeds = {
+            name: checked(table, FeedSettings, where=where, path=f"feeds.{name}")
+            for name, table in _tables(raw, "feeds", where=where).items()
+        }
+        recipes = {
+            name: _recipe(name, table, where=where)
+            for name, table in _tables(raw, "recipes", where=where).items()
+        }
+        settings = cls(recipes=recipes, feeds=feeds, **sections)
+        _check_names(settings, where=where)
+        return settings
+
+    def to_toml(self) -> str:
+        """Return a file that reads back to these settings, without comments."""
+        tables: dict[str, Any] = {
+            name: msgspec.to_builtins(getattr(self, name)) for name in (*_SECTIONS, "feeds")
+        }
+        tables["recipes"] = {
+            name: {"recipe": type(recipe).name, **msgspec.to_builtins(recipe)}
+            for name, recipe in self.recipes.items()
+        }
+        return to_toml(tables)
+
+
+def _tables(raw: dict[str, object], section: str, *, where: str) -> dict[str, object]:
+    given = raw.get(section, {})
+    if not isinstance(given, dict):
+        raise InputError(f"{section}: expected tables such as [{section}.NAME].", where=where)
+    tables = cast("dict[str, object]", given)
+    for name in tables:
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"{section}: the name {name!r} is not accepted: letters, digits, '_' and '-', at most 64.",
+                where=where,
+            )
+    return tables
+
+
+def _recipe(name: str, table: object, *, where: str) -> Recipe:
+    path = f"recipes.{name}"
+    if not isinstance(table, dict) or not isinstance(cast("dict[str, object]", table).get("recipe"), str):
+        raise InputError(f'{path}: needs recipe = "...".', where=where, fix=did_you_mean(name, RECIPES))
+    fields = dict(cast("dict[str, object]", table))
+    kind = str(fields.pop("recipe"))
+    if kind not in RECIPES:
+        raise InputError(
+            f"{path}.recipe: there is no recipe {kind!r}.", where=where, fix=did_you_mean(kind, RECIPES)
+        )
+    return checked(fields, RECIPES[kind], where=where, path=path, also=("recipe",))
+
+
+def source_recipe(source: str) -> str:
+    """Return the recipe a source's name stands on: itself, or what follows ``similar:``."""
+    return source.removeprefix(SIMILAR)
+
+
+def _check_names(settings: Settings, *, where: str) -> None:
+    """Refuse a feed that names a recipe or a source that is not there."""
+    for name, feed in settings.feeds.items():
+        own = [block.source for block in feed.blocks]
+        sources = [(f"blocks[{i}].source", source) for i, source in enumerate(own)]
+        for key, source in sources:
+            if source not in BUILT_IN and source_recipe(source) not in settings.recipes:
+                known = (*settings.recipes, *BUILT_IN)
+                raise InputError(
+                    f"feeds.{name}.{key}: there is no source {source!r}.",
+                    where=where,
+                    fix=did_you_mean(source, known),
+                )
+        for i, source in enumerate(feed.backfill):
+            if source not in own:
+                raise InputError(
+                    f"feeds.{name}.backfill[{i}]: {source!r} is not a source of its blocks.",
+                    where=where,
+                    fix=did_you_mean(source, own),
+                )
+        for key, recipe in (("ranker", feed.ranker), ("fallback", feed.fallback)):
+            if recipe is not None and recipe not in settings.recipes:
+                raise InputError(
+                    f"feeds.{name}.{key}: there is no recipe named {recipe!r}.",
+                    where=where,
+                    fix=did_you_mean(recipe, settings.recipes),
+                )

@@ -1,0 +1,104 @@
+"""The `penchant.toml` that `penchant init` writes: every key, what it means, and its default."""
+
+TEMPLATE = """\
+# The settings of this workspace. Every key is here. A line that begins with "# key =" shows a default: take
+# the "# " away and change it. An unknown key or a wrong value is refused with its place and what is accepted.
+
+
+[workspace]
+# Randomness follows from this number: the same data, settings and seed train the same bytes.
+# seed = 42
+# How many versions of each model and snapshot stay on disk. The one that is served always stays.
+# keep_versions = 3
+
+
+[data]
+# Recipes learn from the last so many days; without this line from all. Feeds still know the rest.
+# window_days = 365
+# The property of an item that says who made it, for the source "followed".
+# author = "author"
+
+
+# Recipes: what is trained. The name after "recipes." is yours; feeds call it by that name.
+# "penchant train" trains all of them, "penchant train for_you" one.
+
+[recipes.for_you]
+# Implicit matrix factorisation: what similar users took. Knows a new user after the first event.
+recipe = "ials"
+
+[recipes.trending]
+# What rises: the rate of events now against the window before.
+recipe = "trending"
+
+[recipes.popular]
+# What most users took within a window.
+recipe = "popularity"
+
+
+# Feeds: what is served, at /v1/feeds/NAME/USER and by "penchant recommend USER --feed NAME".
+
+[feeds.home]
+# Places in turn, repeated to the size asked: 3 for the user, 1 rising, 1 popular. An item never comes twice.
+# A source is the name of a recipe; "similar:RECIPE" for items like the one asked about or like the user's
+# latest; "followed" for items by those whom the user follows; "newest" for items put since the last training.
+blocks = [
+  { source = "for_you", take = 3 },
+  { source = "trending", take = 1 },
+  { source = "popular", take = 1 },
+]
+# Who fills a place whose source has no more, in this order; sources not named come after.
+backfill = ["for_you", "popular", "trending"]
+# What must not be shown. "seen": what the user acted on, or only by some types of event, or only lately:
+#   { rule = "seen", event_types = ["purchase"], again_after_days = 30 }
+# "known": only items that have a property, such as a title to show:  { rule = "known", property = "title" }
+rules = [{ rule = "seen" }]
+# A recipe that orders the candidates of every source by its own score; without this line each source's order.
+# ranker = "for_you"
+# The recipe whose order fills up when all sources are dry; without this line items in the order of their ids.
+fallback = "popular"
+# The most items one request may ask for.
+# k_max = 500
+# After this much time no further source is asked, and the feed is filled from what is there.
+# budget_ms = 250.0
+# What was served goes into the event log, with positions, sources and model version.
+# log_served = true
+
+[feeds.similar]
+# Items like one item: /v1/feeds/similar/USER?item=ITEM.
+blocks = [{ source = "similar:for_you", take = 1 }]
+rules = []
+fallback = "popular"
+
+
+[serving]
+# Memory: of how many users a process keeps the events since the last training, and how many of each.
+# live_users = 100000
+# live_events = 500
+# How often a process looks for other processes' events and for newly trained models.
+# refresh_seconds = 0.25
+# How many served feeds may wait to be written to the log.
+# queue = 10000
+# The most items that a question for similar items may ask for.
+# k_max = 500
+
+
+[server]
+# host = "127.0.0.1"
+# port = 8080
+# workers = 1
+# The API key is read from this environment variable or file; it never stands here. Without a key the server
+# listens on the loopback address only.
+# api_key_env = "PENCHANT_API_KEY"
+# api_key_file = "/run/secrets/penchant"
+# Limits of one request: kilobytes of body, events or items in a batch, excluded items.
+# max_body_kb = 1024
+# max_batch = 1000
+# max_exclude = 1000
+
+
+[evaluation]
+# time: learn before one moment, test after it. last: leave each user's last out. user: learn without the
+# tested users, tell the model a part of what they did.
+# protocol = "time"
+# k = 10
+"""

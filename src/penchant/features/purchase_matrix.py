@@ -1,0 +1,194 @@
+"""From a snapshot or raw tables to the columns of all features, in bounded pieces and without a pivot."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from penchant.data.snapshot import Snapshot
+from penchant.features.engine import DuckEngine, Engine, Table
+from penchant.features.matrix import ACCOUNT, FeatureName, Features
+from penchant.features.profile import Profile, profile_of
+from penchant.features.purchase import (
+    BEHAVIOUR,
+    BEHAVIOUR_SQL,
+    MILLION,
+    NEEDS,
+    PURCHASE_SQL,
+    SYMBOLS,
+    PurchaseFeatures,
+    feature_name,
+)
+from penchant.kernel.arrays import F32, AnyArray, readonly
+from penchant.kernel.arrow import ArrowTable, pc
+from penchant.kernel.clock import DAY
+from penchant.kernel.errors import InputError
+from penchant.kernel.ids import Vocab
+from penchant.kernel.names import did_you_mean
+from penchant.kernel.progress import Progress, Silent
+
+PIECE = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseTable:
+    """All that the feature SQL needs: the activity, who the rows are, and what the category codes mean."""
+
+    users: Vocab
+    categories: tuple[str, ...]  # code c is categories[c - 1]
+    activity: Table  # the columns of `penchant.features.purchase.ACTIVITY`
+    kinds: frozenset[str]
+    end_at: float  # reference time, seconds UTC
+    config: PurchaseFeatures
+    profile: Profile
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Return the symbols that this data can give: without views there is no ``ctv``."""
+        return tuple(s for s in SYMBOLS if NEEDS[s] <= self.kinds)
+
+    @property
+    def book(self) -> tuple[FeatureName, ...]:
+        """Return the code book: each symbol in the account and every category, then behaviour, then profile."""
+        cells = [(ACCOUNT, "ALL"), *enumerate(self.categories, start=1)]
+        names = [
+            FeatureName(name=feature_name(symbol, code), symbol=symbol, code=code, category=category)
+            for symbol in self.symbols
+            for code, category in cells
+        ]
+        if self.config.behaviour:
+            names += [FeatureName(name=name, symbol=name) for name in BEHAVIOUR]
+        return (*names, *self.profile.book)
+
+
+def purchase_table(snapshot: Snapshot, config: PurchaseFeatures) -> PurchaseTable:
+    """Return the activity of a snapshot: an order is what one user bought at one moment.
+
+    ``event_value`` is what an interaction cost; each purchase interaction is one unit.
+
+    Raises:
+        InputError: the item table has no such category column, or a profile column is missing.
+    """
+    events = snapshot.interactions
+    codes, categories = _item_codes(snapshot, config.category)
+    kind_of = _kinds(events.event_types, config)
+    kind = kind_of[events.event_type] if len(events) else np.zeros(0, np.int8)
+    chosen = np.flatnonzero(kind >= 0)
+    kind = kind[chosen]
+    bought = kind == 0
+    at = events.timestamp[chosen]
+    value = events.value[chosen].astype(np.float64)
+    priced = bought & np.isfinite(value)
+    names = ("purchase", "view", "search")
+    activity = pa.table(
+        {
+            "user_row": events.user[chosen],
+            "code": codes[events.item[chosen]],
+            "kind": pa.DictionaryArray.from_arrays(kind, list(names)),
+            "order_key": pa.array(at, mask=~bought),
+            "quantity": pa.array(np.full(len(at), MILLION, np.int64), mask=~bought),
+            "spend": pa.array(np.rint(np.where(priced, value, 0.0) * MILLION).astype(np.int64), mask=~priced),
+            "moment": at,
+        }
+    )
+    return PurchaseTable(
+        users=snapshot.users,
+        categories=categories,
+        activity=activity,
+        kinds=frozenset(names[int(k)] for k in np.unique(kind)),
+        end_at=snapshot.cutoff if config.reference is None else config.reference,
+        config=config,
+        profile=profile_of(snapshot.user_table, config.profile),
+    )
+
+
+def compute(
+    table: PurchaseTable, *, engine: Engine | None = None, progress: Progress | None = None
+) -> Features:
+    """Return all features of all users in memory: 4 bytes x users x columns."""
+    values = np.empty((len(table.book), len(table.users)), np.float32)
+    for first, piece in pieces(table, engine=engine, progress=progress, size=len(table.users)):
+        values[:, first : first + piece.shape[1]] = piece
+    return Features(users=table.users, book=table.book, values=readonly(values))
+
+
+def pieces(
+    table: PurchaseTable,
+    *,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+    size: int = PIECE,
+) -> Iterator[tuple[int, F32]]:
+    """Yield (first user row, values (d, m)) for consecutive ranges of users, in bounded memory."""
+    engine = DuckEngine() if engine is None else engine
+    progress = Silent() if progress is None else progress
+    n = len(table.users)
+    progress.start("features", n)
+    for first in range(0, max(n, 1), max(size, 1)):
+        last = min(first + size, n)
+        yield first, _piece(table, engine, first, last)
+        progress.advance(last - first)
+
+
+def _piece(table: PurchaseTable, engine: Engine, first: int, last: int) -> F32:
+    """Return the values (d, last - first): the long table scattered, cell by cell, into empty columns."""
+    config = table.config
+    values = np.full((len(table.book), last - first), np.nan, np.float32)
+    tables: dict[str, Table] = {
+        "activity": table.activity,
+        "period": pa.table(
+            {
+                "start_at": [table.end_at - config.window_days * DAY],
+                "end_at": [float(table.end_at)],
+                "days": [float(config.window_days)],
+                "first_user": [first],
+                "end_user": [last],
+            }
+        ),
+    }
+    cells = len(table.categories) + 1
+    for batch in engine.query(PURCHASE_SQL, tables):
+        user = np.asarray(batch["user_row"]) - first
+        code = np.asarray(batch["code"])
+        for s, symbol in enumerate(table.symbols):
+            values[s * cells : (s + 1) * cells][code, user] = _floats(batch[symbol])
+    row = cells * len(table.symbols)
+    if config.behaviour:
+        for batch in engine.query(BEHAVIOUR_SQL, tables):
+            user = np.asarray(batch["user_row"]) - first
+            for j, name in enumerate(BEHAVIOUR):
+                values[row + j, user] = _floats(batch[name])
+        row += len(BEHAVIOUR)
+    values[row:] = table.profile.values[:, first:last]
+    return values
+
+
+def _floats(column: Any) -> AnyArray:
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ...]]:
+    """Return each item's category code (0 = none), and the category names in code order."""
+    table: ArrowTable = snapshot.item_table
+    if column not in table.column_names:
+        raise InputError(
+            f"items have no column '{column}' to take categories from.",
+            fix=did_you_mean(column, table.column_names[1:]),
+        )
+    texts = pc.cast(table[column], pa.string())
+    known = pc.drop_null(texts)
+    if not len(known):
+        return np.zeros(snapshot.n_items, np.int32), ()
+    vocab = Vocab.of(known)
+    return (vocab.rows(texts) + 1).astype(np.int32), tuple(vocab.ids(range(len(vocab))))
+
+
+def _kinds(event_types: Sequence[str], config: PurchaseFeatures) -> AnyArray:
+    """Return for each event type 0 purchase, 1 view, 2 search or -1 for none of them."""
+    lists = (config.purchase, config.view, config.search)
+    found = [next((k for k, names in enumerate(lists) if t.lower() in names), -1) for t in event_types]
+    if 0 not in found:
+        found = [0] * len(found)
+    return np.array(found or [0], np.int8)

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.features.user_features import UserColumn, describe, encode_users, guess_columns
+from penchant.features.user_features import describe, encode_users, guess_columns
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
@@ -16,24 +15,7 @@ from penchant.models.user_clusters import Clusters, Elbow, find_elbow, k_means, 
 from penchant.personas.behaviour import Behaviour, BehaviourMatrix, behaviour_matrix, behaviour_of
 from penchant.personas.checks import Check, check_clusters
 from penchant.personas.profile import Persona, describe_clusters
-
-
-class PersonaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How personas are made. ``k`` None lets the elbow choose; no ``columns`` lets their types decide."""
-
-    k: int | None = None
-    columns: tuple[UserColumn, ...] = ()
-    category: str = "category"  # the item column whose values are the categories of behaviour
-    rank: int = 6  # dimensions kept by the uncentred SVD
-    days: float = 30.0
-    event_weights: dict[str, float] = {}
-    most_categories: int = 30
-
-    def __post_init__(self) -> None:
-        if self.k is not None and self.k < 2:
-            raise ValueError(f"k must be at least 2, got {self.k}")
-        if self.rank < 1 or self.days <= 0:
-            raise ValueError("rank must be at least 1 and days above 0")
+from penchant.personas.settings import PersonaSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from msgspec import Meta
 from penchant.kernel.errors import InputError, NotFound
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
+from penchant.personas.settings import PersonaSettings
 from penchant.workspace.catalogue import RECIPES
 from penchant.workspace.toml import checked, to_toml
 
@@ -115,12 +116,13 @@ class EvaluationSettings(Section, frozen=True, kw_only=True):
     k: Annotated[int, Meta(ge=1, le=1000)] = 10
 
 
-_SECTIONS: dict[str, type[Section]] = {
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "workspace": WorkspaceSettings,
     "data": DataSettings,
     "serving": ServingSettings,
     "server": ServerSettings,
     "evaluation": EvaluationSettings,
+    "personas": PersonaSettings,
 }
 
 
@@ -134,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     serving: ServingSettings = ServingSettings()
     server: ServerSettings = ServerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    personas: PersonaSettings = PersonaSettings()
 
     @classmethod
     def read(cls, folder: Path) -> "Settings":

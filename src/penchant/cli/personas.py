@@ -1,0 +1,139 @@
+"""The command personas: clusters of users with a readable profile, and whether they mean anything."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from penchant.cli.session import Folder, Json, Session, session
+from penchant.kernel.errors import InputError
+
+if TYPE_CHECKING:
+    from penchant.data.snapshot import Snapshot
+    from penchant.personas.analysis import Personas
+
+_USERS, _MATRIX, _REPORT, _CARD = "users.csv", "behaviour.csv", "report.html", "personas.json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("personas")(personas)
+
+
+def personas(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
+    k: Annotated[str, typer.Option("--k", help="How many, or auto: the elbow chooses.")] = "auto",
+    category: Annotated[
+        str | None, typer.Option(help="The item column that behaviour is summed by. [default: from settings]")
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="The window of behaviour, in days.")] = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Group the users by what is known of them, describe the groups, check that they behave differently.
+
+    Writes report.html, personas.json, users.csv (user_id, persona) and behaviour.csv. Persona ids are kept
+    from the files of an earlier run in the same folder where the groups match.
+    """
+    from penchant.kernel.folders import write_atomically
+    from penchant.kernel.seeds import derive
+    from penchant.personas.analysis import find_personas
+    from penchant.reports.page import write_page
+    from penchant.reports.personas import persona_report
+
+    here = session(context, folder, json=json)
+    with here.workspace() as workspace, here.progress() as progress:
+        snapshot = workspace.snapshot(progress=progress)
+        changes: dict[str, Any] = {"k": _number(k), "category": category, "days": days}
+        settings = msgspec.structs.replace(
+            workspace.settings.personas, **{name: v for name, v in changes.items() if v is not None}
+        )
+        rng = derive(workspace.settings.workspace.seed, "personas")
+        found = find_personas(
+            snapshot, settings, rng=rng, progress=progress, previous=_previous(out / _USERS)
+        )
+    write_page(out / _REPORT, persona_report(found, title="Personas"))
+    write_atomically(out / _USERS, _users_csv(found, snapshot))
+    if found.matrix is not None:
+        write_atomically(out / _MATRIX, _matrix_csv(found))
+    document = _document(found)
+    write_atomically(out / _CARD, msgspec.json.format(msgspec.json.encode(document), indent=2))
+    here.answer(document, lambda: _show(here, found, out))
+
+
+def _number(k: str) -> int | None:
+    if k == "auto":
+        return None
+    if not k.isdecimal() or int(k) < 2:
+        raise InputError(f"--k is a whole number from 2 up, or auto; got '{k}'.")
+    return int(k)
+
+
+def _previous(path: Path) -> Mapping[str, int] | None:
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        try:
+            return {row["user_id"]: int(row["persona"]) for row in rows}
+        except (KeyError, ValueError, TypeError):
+            raise InputError(
+                "not a file that an earlier run wrote (user_id, persona).",
+                where=str(path),
+                fix="Choose another --out, or remove the file to number personas anew.",
+            ) from None
+
+
+def _users_csv(found: "Personas", snapshot: "Snapshot") -> bytes:
+    ids = snapshot.users.to_arrow().to_pylist()
+    return _csv(
+        ["user_id", "persona"], [[i, int(n)] for i, n in zip(ids, found.labels, strict=True) if n >= 0]
+    )
+
+
+def _matrix_csv(found: "Personas") -> bytes:
+    matrix = found.matrix
+    if matrix is None:
+        return b""
+    rows = [
+        [p.id, category, f"{matrix.mean[p.id, j]:.6g}", f"{matrix.median[p.id, j]:.6g}"]
+        for p in found.personas
+        for j, category in enumerate(matrix.categories)
+    ]
+    return _csv(["persona", "category", "mean", "median"], rows)
+
+
+def _csv(header: list[str], rows: list[list[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _document(found: "Personas") -> dict[str, Any]:
+    return {
+        "personas": found.personas,
+        "check": found.check,
+        "holds": found.check.holds if found.check is not None else None,
+        "sentences": found.check.sentences() if found.check is not None else [],
+        "elbow": found.elbow,
+        "used": found.used,
+        "notes": found.notes,
+    }
+
+
+def _show(here: Session, found: "Personas", out: Path) -> None:
+    here.say("Attributes used: " + "; ".join(f"{name} ({how})" for name, how in found.used.items()) + ".")
+    rows = [[str(p.id), p.name, f"{p.users:,}", f"{p.share:.0%}"] for p in found.personas]
+    here.table(["persona", "name", "users", "share"], rows, right=(0, 2, 3))
+    for sentence in found.check.sentences() if found.check is not None else []:
+        here.say(sentence)
+    for note in found.notes:
+        here.say(note)
+    here.say(f"Report: {out / _REPORT}")

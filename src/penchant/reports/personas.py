@@ -1,0 +1,189 @@
+"""The persona report: who the groups are, what they do, and whether the difference is real."""
+
+from collections.abc import Sequence
+
+from penchant import __version__
+from penchant.personas.analysis import Personas
+from penchant.personas.behaviour import BehaviourMatrix
+from penchant.personas.checks import Check
+from penchant.personas.profile import Persona
+from penchant.reports.charts import Axis, Chart, Estimate, Mark, Record, bars, intervals, lines
+from penchant.reports.page import Block, Facts, Finding, Findings, Prose, Section, Table, render_page
+
+
+def persona_report(found: Personas, *, title: str) -> str:
+    """Return the report as one self-contained HTML page."""
+    sections = [
+        _summary(found),
+        _who(found.personas),
+        *([_what(found.personas, found.matrix)] if found.matrix is not None else []),
+        *([_real(found.check)] if found.check is not None else []),
+        *([_number(found)] if found.elbow is not None else []),
+        _made(found),
+    ]
+    users = sum(p.users for p in found.personas)
+    lead = (
+        f"{len(found.personas)} groups of the {users:,} users of whom something is known. "
+        "A persona is a group that shares attributes; whether it also shares behaviour is measured below."
+    )
+    return render_page(title, lead=lead, sections=sections, footer=f"Penchant {__version__}.")
+
+
+def _label(persona: Persona) -> str:
+    return f"P{persona.id}"
+
+
+def _summary(found: Personas) -> Section:
+    blocks: list[Block] = []
+    if found.check is not None:
+        *_, verdict = found.check.sentences()
+        level = "note" if found.check.holds else "warning"
+        blocks.append(Findings(rows=[Finding(level=level, what=verdict)]))
+    blocks += [Prose(text=note) for note in found.notes]
+    sizes = [(f"{_label(p)} {p.name}", p.share) for p in found.personas]
+    largest = max(found.personas, key=lambda p: p.share)
+    blocks.append(
+        bars(
+            title="Size of the personas",
+            see=f"The largest, {_label(largest)}, holds {largest.share:.0%} of the users.",
+            x=Axis(label="Share of users", unit="%", options={"percent": True}),
+            y=Axis(label="Persona"),
+            rows=sizes,
+        )
+    )
+    return Section(title="In short", blocks=blocks)
+
+
+def _who(personas: Sequence[Persona]) -> Section:
+    attributes = [level.attribute for level in personas[0].levels]
+    rows = [
+        [_label(p), p.name, p.users, *(v.level for v in p.levels), ", ".join(p.medoids)] for p in personas
+    ]
+    columns = ["Id", "Name", "Users", *(a.replace("_", " ") for a in attributes), "Most typical users"]
+    return Section(
+        title="Who they are",
+        lead=(
+            "The level of every attribute. Text: the value of at least 60%, or two that hold 80%; numbers: "
+            "where the group's median lies among all users; Mix where neither says anything."
+        ),
+        blocks=[Table(columns=columns, rows=rows)],
+    )
+
+
+def _what(personas: Sequence[Persona], matrix: BehaviourMatrix) -> Section:
+    preferred: list[list[str | float | int | None]] = [
+        [
+            _label(p),
+            ", ".join(f"{c} ({lift:.2f} times)" for c, lift in zip(p.categories, p.lifts, strict=True))
+            or "-",
+        ]
+        for p in personas
+    ]
+    flat = int((matrix.median.max(axis=0) == matrix.median.min(axis=0)).sum())
+    return Section(
+        title="What they do",
+        lead="Activity by category in the window, over the users of each persona who did anything.",
+        blocks=[
+            _heatmap(personas, matrix, "mean", "The mean shows the heavy users of a group as well."),
+            _heatmap(
+                personas,
+                matrix,
+                "median",
+                f"The median shows its typical user; in {flat} of {len(matrix.categories)} categories it is "
+                "the same in all personas.",
+            ),
+            Table(
+                columns=["Id", "Categories it prefers, by its share of activity over everybody's"],
+                rows=preferred,
+            ),
+        ],
+    )
+
+
+def _heatmap(personas: Sequence[Persona], matrix: BehaviourMatrix, which: str, see: str) -> Chart:
+    values = matrix.mean if which == "mean" else matrix.median
+    data: list[Record] = []
+    for j, category in enumerate(matrix.categories):
+        top = float(values[:, j].max())
+        for p in personas:
+            score = float(values[p.id, j])
+            strength = score / top if top > 0 else 0.0
+            data.append(
+                {"persona": _label(p), "category": category, "score": round(score, 3), "strength": strength}
+            )
+    options = {
+        "x": "persona",
+        "y": "category",
+        "fill": "var(--c1)",
+        "fillOpacity": "strength",
+        "title": "score",
+        "tip": True,
+    }
+    return Chart(
+        title=f"Score by category and persona ({which})",
+        see=f"The darkest cell of a row is the persona that does most of it. {see}",
+        x=Axis(label="Persona"),
+        y=Axis(label="Category", options={"domain": list(matrix.categories)}),
+        marks=[Mark(kind="cell", data=data, options=options)],
+    )
+
+
+def _real(check: Check) -> Section:
+    first, second, _ = check.sentences()
+    ratio, gain = check.variance_ratio, check.held_out_gain
+    rows = [
+        Estimate(name="Explained by the persona", value=ratio.value, low=ratio.low, high=ratio.high),
+        Estimate(name="Gain for unseen users", value=gain.value, low=gain.low, high=gain.high),
+    ]
+    return Section(
+        title="Is the difference real?",
+        blocks=[
+            Prose(text=first),
+            Prose(text=second),
+            intervals(
+                title="How much a persona says about behaviour",
+                see="A dot is the estimate, the line its 95% interval; a line that touches 0 proves nothing.",
+                x=Axis(label="Share of the difference between users", unit="%", options={"percent": True}),
+                y=Axis(label="Measure"),
+                rows=rows,
+            ),
+        ],
+    )
+
+
+def _number(found: Personas) -> Section:
+    elbow = found.elbow
+    assert elbow is not None
+    chosen = elbow.wcss[elbow.ks.index(elbow.chosen)]
+    scale = elbow.wcss[0] or 1.0
+    return Section(
+        title="Why this many",
+        blocks=[
+            lines(
+                title="Spread within the groups, against their number",
+                see=f"Beyond {elbow.chosen} groups the spread, {chosen / scale:.0%} there, falls slowly.",
+                x=Axis(label="Number of personas"),
+                y=Axis(label="Spread within groups", unit="% of one group", options={"percent": True}),
+                series={"spread": [(k, w / scale) for k, w in zip(elbow.ks, elbow.wcss, strict=True)]},
+            ),
+            lines(
+                title="Silhouette, against their number",
+                see="Higher is better separated; it is shown beside the elbow and does not decide.",
+                x=Axis(label="Number of personas"),
+                y=Axis(label="Mean silhouette", unit="-1 to 1"),
+                series={"silhouette": list(zip(elbow.ks, elbow.silhouette, strict=True))[1:]},
+            ),
+        ],
+        columns=2,
+    )
+
+
+def _made(found: Personas) -> Section:
+    used = [[name, how] for name, how in found.used.items()]
+    return Section(
+        title="How it was made",
+        blocks=[
+            Facts(rows=[("Kept by the projection", f"{found.energy:.0%}"), ("Attributes", str(len(used)))]),
+            Table(columns=["Attribute", "Used as"], rows=used),
+        ],
+    )

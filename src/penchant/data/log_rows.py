@@ -42,7 +42,7 @@ def encode(event: AnyEvent) -> bytes:
     try:
         encoded = _ENCODER.encode(event)
         _EVENTS.decode(encoded)
-    except (UnicodeError, OverflowError, TypeError, ValueError) as error:
+    except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError) as error:
         raise InputError(f"it cannot be stored as JSON ({error}).", where=where) from error
     return encoded
 
@@ -143,6 +143,8 @@ def _conformed(kind: str, field: Any, batch: ArrowBatch) -> ArrowColumn:
         raise InputError("an event_id is empty.", where=where, fix="Leave it null to have one made.")
     if name == "event_value":
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
+    if name == "impression" and column.flatten().null_count:
+        raise InputError("an impression lists a missing item.", where=where)
     if name in ("properties", "slots"):
         _check_json(PROPERTIES if name == "properties" else _SLOTS, column, where)
     return column

@@ -1,0 +1,65 @@
+"""The command serve: the HTTP service in the foreground."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penchant.cli.session import Folder, Session, session
+
+if TYPE_CHECKING:
+    from penchant.workspace.service import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve)
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on.", show_default="[server] in penchant.toml")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on.", show_default="[server] in penchant.toml")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes answer.", show_default="[server] in penchant.toml")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Answer over HTTP until interrupted.
+
+    The API describes itself at /openapi.json.
+    """
+    here = session(context, folder)
+    with here.workspace() as workspace:
+        listen(here, workspace, host=host, port=port, workers=workers)
+
+
+def address(workspace: "Workspace", *, host: str | None = None, port: int | None = None) -> str:
+    """Return ``host:port`` as given or as the settings say."""
+    chosen = workspace.settings.server
+    name = chosen.host if host is None else host
+    return f"{f'[{name}]' if ':' in name else name}:{chosen.port if port is None else port}"
+
+
+def listen(
+    here: Session,
+    workspace: "Workspace",
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+) -> None:
+    """Serve until interrupted; what is None comes from the settings."""
+    from penchant.http.run import serve as serve_http
+
+    chosen = workspace.settings.server
+    here.note(f"Serving {here.folder} on http://{address(workspace, host=host, port=port)} (Ctrl-C stops)")
+    serve_http(
+        workspace,
+        host=chosen.host if host is None else host,
+        port=chosen.port if port is None else port,
+        workers=chosen.workers if workers is None else workers,
+    )

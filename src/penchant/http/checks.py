@@ -1,0 +1,80 @@
+"""What JSON types cannot say about a request: lengths of ids, plausible times, limits of the settings."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from litestar import Request
+
+from penchant.data.events import MAX_ID_CHARACTERS, AnyEvent
+from penchant.kernel.clock import DAY
+from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
+
+_ID_FIELDS = ("event_id", "user_id", "item_id", "followed_id", "recommendation_id", "session_id")
+
+
+def path_id(segment: str, what: str) -> str:
+    """Return the id that a still encoded segment of a path stands for.
+
+    Raises:
+        InputError: it is not UTF-8 or too long.
+    """
+    id_ = segment
+    if "%" in segment or not segment.isascii():
+        try:
+            id_ = unquote_to_bytes(segment.encode("latin-1")).decode()
+        except UnicodeError as error:
+            raise InputError("the id is not percent-encoded UTF-8.", where=what) from error
+    if len(id_) > MAX_ID_CHARACTERS:
+        raise InputError(f"the id has {len(id_)} characters; {MAX_ID_CHARACTERS} are accepted.", where=what)
+    return id_
+
+
+def known_parameters(request: Request[Any, Any, Any], known: Collection[str]) -> None:
+    """Refuse a query parameter that the route does not know.
+
+    Raises:
+        InputError: there is one; the message names it and the nearest known name.
+    """
+    if not request.scope["query_string"]:
+        return
+    for name in request.query_params:
+        if name not in known:
+            raise InputError("unknown query parameter.", where=name, fix=did_you_mean(name, known))
+
+
+def check_number(n: int, most: int, where: str, setting: str) -> None:
+    """Refuse more than ``most`` things in one request.
+
+    Raises:
+        InputError: there are more.
+    """
+    if n > most:
+        raise InputError(
+            f"{n} at once; {most} are accepted.",
+            where=where,
+            fix=f"Send less, or raise {setting} in penchant.toml.",
+        )
+
+
+def check_events(events: Sequence[AnyEvent], *, now: float) -> None:
+    """Refuse ids that are empty or too long and times that are not seconds or in the future.
+
+    Raises:
+        InputError: the first that is wrong, with its place in the batch.
+    """
+    for i, event in enumerate(events):
+        for name in _ID_FIELDS:
+            id_: str | None = getattr(event, name, None)
+            if id_ is not None and not 1 <= len(id_) <= MAX_ID_CHARACTERS:
+                raise InputError(
+                    f"an id has 1 to {MAX_ID_CHARACTERS} characters, this one {len(id_)}.",
+                    where=f"$.events[{i}].{name}",
+                )
+        if not 0 <= event.timestamp <= now + DAY:
+            raise InputError(
+                f"{event.timestamp:.0f} is no time until now in seconds since 1970 UTC.",
+                where=f"$.events[{i}].timestamp",
+                fix="Divide by 1000 if these are milliseconds." if event.timestamp > 1e11 else None,
+            )

@@ -179,7 +179,8 @@ def test_a_disk_full_while_writing_files_changes_nothing(
     assert run() == (6 if work == "seal" else 1)
 
 
-def test_a_real_full_disk(small_disk: Path) -> None:
+def test_a_real_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_log, "_SEALED", 2_000)  # a disk this small has no room to seal 50,000 at once
     log = SqliteLog.open(small_disk / "log")
     stored = 0
     with pytest.raises(PenchantError, match="disk is full"):

@@ -55,11 +55,14 @@ def _summary(found: Personas) -> Section:
 
 
 def _who(personas: Sequence[Persona]) -> Section:
-    attributes = [level.attribute for level in personas[0].levels]
-    rows = [
-        [_label(p), p.name, p.users, *(v.level for v in p.levels), ", ".join(p.medoids)] for p in personas
+    rows: list[list[str | float | int | None]] = [
+        ["Name", *(p.name for p in personas)],
+        ["Users", *(f"{p.users:,}" for p in personas)],
     ]
-    columns = ["Id", "Name", "Users", *(a.replace("_", " ") for a in attributes), "Most typical users"]
+    for i, level in enumerate(personas[0].levels):
+        rows.append([level.attribute.replace("_", " "), *(p.levels[i].level for p in personas)])
+    rows.append(["Most typical users", *(", ".join(p.medoids) for p in personas)])
+    columns = ["", *(_label(p) for p in personas)]
     return Section(
         title="Who they are",
         lead=(
@@ -102,14 +105,19 @@ def _what(personas: Sequence[Persona], matrix: BehaviourMatrix) -> Section:
 
 def _heatmap(personas: Sequence[Persona], matrix: BehaviourMatrix, which: str, see: str) -> Chart:
     values = matrix.mean if which == "mean" else matrix.median
+    shown = [j for j in range(len(matrix.categories)) if values[:, j].max() > 0]
     data: list[Record] = []
-    for j, category in enumerate(matrix.categories):
-        top = float(values[:, j].max())
+    for j in shown:
+        category, top = matrix.categories[j], float(values[:, j].max())
         for p in personas:
             score = float(values[p.id, j])
-            strength = score / top if top > 0 else 0.0
             data.append(
-                {"persona": _label(p), "category": category, "score": round(score, 3), "strength": strength}
+                {
+                    "persona": _label(p),
+                    "category": category,
+                    "score": round(score, 3),
+                    "strength": score / top,
+                }
             )
     options = {
         "x": "persona",
@@ -121,9 +129,9 @@ def _heatmap(personas: Sequence[Persona], matrix: BehaviourMatrix, which: str, s
     }
     return Chart(
         title=f"Score by category and persona ({which})",
-        see=f"The darkest cell of a row is the persona that does most of it. {see}",
+        see=f"The darkest cell of a row is the persona that does most of it; zero rows are left out. {see}",
         x=Axis(label="Persona"),
-        y=Axis(label="Category", options={"domain": list(matrix.categories)}),
+        y=Axis(label="Category", options={"domain": [matrix.categories[j] for j in shown]}),
         marks=[Mark(kind="cell", data=data, options=options)],
     )
 

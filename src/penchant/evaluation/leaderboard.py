@@ -1,0 +1,269 @@
+"""The leaderboard: recipes, baselines and peers on one split, with intervals and paired differences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from penchant.data.snapshot import Snapshot
+from penchant.data.splits import Split
+from penchant.evaluation.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Difference,
+    Interval,
+    differences,
+    interval,
+    resampled_means,
+)
+from penchant.evaluation.metrics import AMAZON_CUTS, Catalogue, accuracy, amazon, beyond, cuts
+from penchant.evaluation.protocols import Peer, answers, checked, split_for
+from penchant.evaluation.sampled import candidates_of, sampled_metrics, sampled_ranks, sampled_scores
+from penchant.kernel.arrays import F64, Rows
+from penchant.kernel.errors import InputError
+from penchant.kernel.progress import Progress, Silent
+from penchant.kernel.seeds import derive
+from penchant.models.base import Recipe, Retriever
+from penchant.models.measure import Cost, measured, train_measured
+from penchant.models.popularity import Popularity
+
+Kind = Literal["recipe", "baseline", "peer"]
+
+BASELINES: Mapping[str, Recipe] = {
+    "popularity (all time)": Popularity(window="all"),
+    "popularity (30 days)": Popularity(window="30d"),
+}
+"""Always in the table: whoever does not beat recent popularity has personalised nothing."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One recommender. ``metrics`` are means over requests; ``intervals`` those that have one."""
+
+    name: str
+    kind: Kind
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+    amazon: dict[str, float]  # under Amazon Personalize's keys
+    train_cpu_seconds: float  # of a peer: training and answering together
+    answer_cpu_seconds: float
+
+
+class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Best first by ``metric``. Numbers of two tables may be compared when their fingerprints are equal."""
+
+    protocol: str
+    description: str
+    fingerprint: str
+    audit: list[str]
+    snapshot: str  # digest of the training part
+    requests: int
+    items: int
+    metric: str
+    k: int
+    seed: int
+    level: float
+    resamples: int
+    entries: list[Entry]
+    differences: list[Difference]
+
+    def best(self) -> Entry:
+        """Return the first."""
+        return self.entries[0]
+
+    def rows(self) -> list[list[str]]:
+        """Return the table as text: a row of headings, then one row an entry, best first."""
+        k = self.k
+        names = [f"{m}_at_{k}" for m in ("ndcg", "recall", "hit_rate", "mrr", "coverage", "novelty")]
+        heads = [f"{m}@{k}" for m in ("NDCG", "recall", "hit rate", "MRR", "coverage", "novelty")]
+        table = [["", heads[0], f"{self.level:.0%} interval", *heads[1:], "CPU s"]]
+        for entry in self.entries:
+            sure = entry.intervals[names[0]]
+            numbers = [f"{entry.metrics[name]:.4f}" for name in names]
+            cost = f"{entry.train_cpu_seconds + entry.answer_cpu_seconds:.1f}"
+            table.append([entry.name, numbers[0], f"{sure.low:.4f} - {sure.high:.4f}", *numbers[1:], cost])
+        return table
+
+    def text(self) -> str:
+        """Return the whole in plain lines: protocol, table, and what the first beats for sure."""
+        table = self.rows()
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        lines = [f"{self.protocol}: {self.description}"]
+        lines.append(f"{self.requests:,} requests, {self.items:,} items, fingerprint {self.fingerprint}")
+        lines.append("")
+        for row in table:
+            cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+            lines.append("  ".join(cells).rstrip())
+        lines.append("")
+        lines += [_sentence(d, self.level) for d in self.differences if d.first == self.entries[0].name]
+        return "\n".join(lines)
+
+    def json(self) -> bytes:
+        """Return all of it as JSON."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+
+def evaluate(
+    recipes: Mapping[str, Recipe],
+    snapshot: Snapshot,
+    protocol: str = "time",
+    *,
+    k: int = 10,
+    seed: int = 42,
+    progress: Progress | None = None,
+    peers: Sequence[Peer] = (),
+) -> Leaderboard:
+    """Split ``snapshot`` by a protocol's name, train every recipe on the training part and compare them.
+
+    Raises:
+        NotFound: there is no such protocol.
+        InputError: the data leaves nothing to find, k is below 1, two entries share a name, or a recipe's
+            model gives no items.
+        Defect: an answer breaks the rules of a ranking.
+    """
+    shown = progress or Silent()
+    cuts([k])
+    shown.start(f"split by {protocol}")
+    split = split_for(snapshot, protocol, seed=seed)
+    return compare(recipes, split, at=[k], seed=seed, progress=shown, peers=peers)
+
+
+def compare(
+    recipes: Mapping[str, Recipe],
+    split: Split,
+    *,
+    at: Sequence[int] = (10,),
+    seed: int = 42,
+    progress: Progress | None = None,
+    peers: Sequence[Peer] = (),
+) -> Leaderboard:
+    """Compare on a split that is already made; the first of ``at`` is the k of the order.
+
+    Metrics are measured at ``at`` and at Amazon's 5, 10 and 25. Errors as for `evaluate`.
+    """
+    every = {**_missing_baselines(recipes), **recipes}
+    names = [*every, *(peer.name for peer in peers)]
+    if len(set(names)) < len(names):
+        raise InputError(f"two entries share a name among {', '.join(names)}.", fix="Rename one of them.")
+    shown = progress or Silent()
+    shown.start(f"evaluate by {split.protocol}", len(names))
+    referee = _Referee(split, cuts([*at, *AMAZON_CUTS]), seed)
+    found: list[_Measured] = []
+    for name, recipe in every.items():
+        found.append(referee.recipe(name, recipe))
+        shown.advance(note=name)
+    for peer in peers:
+        found.append(referee.peer(peer))
+        shown.advance(note=peer.name)
+    return _table(found, split, k=at[0], seed=seed)
+
+
+class _Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry still without intervals, and its metrics a request."""
+
+    entry: Entry
+    values: dict[str, F64]  # each (n,)
+
+
+class _Referee:
+    """Asks everybody the same requests of one split and measures the answers."""
+
+    def __init__(self, split: Split, at: tuple[int, ...], seed: int) -> None:
+        self.split = split
+        self.at = at
+        self.seed = seed
+        self.catalogue = Catalogue.of(split.train.pairs())
+        self.candidates = candidates_of(split, derive(seed, "sampled negatives"))
+
+    def recipe(self, name: str, recipe: Recipe) -> _Measured:
+        """Train a recipe and measure its model."""
+        model = train_measured(recipe, self.split.train, seed=self.seed, progress=Silent())
+        if not isinstance(model, Retriever):
+            raise InputError(f"the recipe '{name}' gives no items, so it has no place in a leaderboard.")
+        with measured() as cost:
+            lists = answers(model, self.split, self.at[-1])
+        more: dict[str, F64] = {}
+        if self.candidates is not None:
+            more = sampled_metrics(sampled_ranks(sampled_scores(model, self.split, self.candidates)))
+        kind: Kind = "baseline" if recipe in BASELINES.values() else "recipe"
+        return self._judge(name, kind, model.card.config, lists, more, model.card.cpu_seconds, cost)
+
+    def peer(self, peer: Peer) -> _Measured:
+        """Have a peer train and answer."""
+        with measured() as cost:
+            lists = peer.top_many(self.split, self.at[-1])
+        return self._judge(peer.name, "peer", {}, lists, {}, 0.0, cost)
+
+    def _judge(
+        self,
+        name: str,
+        kind: Kind,
+        config: dict[str, Any],
+        lists: Rows,
+        more: dict[str, F64],
+        train_cpu_seconds: float,
+        cost: Cost,
+    ) -> _Measured:
+        lists = checked(name, lists, self.split, self.at[-1])
+        values = accuracy(lists, self.split.truth, self.at) | more
+        metrics = {key: float(each.mean()) for key, each in values.items()}
+        metrics |= beyond(lists, self.catalogue, self.at)
+        entry = Entry(
+            name=name,
+            kind=kind,
+            config=config,
+            metrics=metrics,
+            intervals={},
+            amazon=amazon(metrics),
+            train_cpu_seconds=train_cpu_seconds,
+            answer_cpu_seconds=cost.cpu_seconds,
+        )
+        return _Measured(entry=entry, values=values)
+
+
+def _missing_baselines(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the baselines that are not among ``recipes`` under another name."""
+    return {name: recipe for name, recipe in BASELINES.items() if recipe not in recipes.values()}
+
+
+def _table(found: list[_Measured], split: Split, *, k: int, seed: int) -> Leaderboard:
+    """Order the entries and add intervals and differences, all from the same resampled users."""
+    metric = f"ndcg_at_{k}"
+    ordered = sorted(found, key=lambda m: (-m.entry.metrics[metric], m.entry.name))
+    columns = [(i, name) for i, one in enumerate(ordered) for name in one.values]
+    values = np.stack([ordered[i].values[name] for i, name in columns], axis=1)
+    means = resampled_means(values, rng=derive(seed, "bootstrap"))
+    intervals: list[dict[str, Interval]] = [{} for _ in ordered]
+    for column, (i, name) in enumerate(columns):
+        intervals[i][name] = interval(values[:, column], means[:, column])
+    main = [column for column, (_, name) in enumerate(columns) if name == metric]
+    entries = [
+        msgspec.structs.replace(one.entry, intervals=own) for one, own in zip(ordered, intervals, strict=True)
+    ]
+    return Leaderboard(
+        protocol=split.protocol,
+        description=split.description,
+        fingerprint=split.fingerprint,
+        audit=list(split.audit),
+        snapshot=split.train.digest,
+        requests=len(split),
+        items=split.train.n_items,
+        metric=metric,
+        k=k,
+        seed=seed,
+        level=LEVEL,
+        resamples=RESAMPLES,
+        entries=entries,
+        differences=differences(metric, [e.name for e in entries], values[:, main], means[:, main]),
+    )
+
+
+def _sentence(difference: Difference, level: float) -> str:
+    """Say one difference in plain words."""
+    d = difference
+    sure = "" if d.low > 0 and d.p_holm < 1 - level else ": not certain"
+    return (
+        f"{d.first} - {d.second}: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] {d.metric}, "
+        f"p {d.p_holm:.4f} after Holm{sure}"
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from penchant.data.events import AnyEvent, ItemPut, UserPut
 from penchant.http.backend import Backend
@@ -55,11 +55,17 @@ def _refused(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 PathId: TypeAlias = Annotated[
-    str, Parameter(description="An id, percent-encoded UTF-8, 1 to 256 characters.", max_length=3072)
+    str, PathParameter(description="An id, percent-encoded UTF-8, 1 to 256 characters.", max_length=3072)
 ]
-Amount: TypeAlias = Annotated[int, Parameter(ge=1, le=_MAX_K, description="How many items.")]
+Amount: TypeAlias = Annotated[int, QueryParameter(ge=1, le=_MAX_K, description="How many items.")]
 Explain: TypeAlias = Annotated[
-    bool, Parameter(description="Say why each item is there and what each stage did.")
+    bool, QueryParameter(description="Say why each item is there and what each stage did.")
+]
+Anchor: TypeAlias = Annotated[
+    str | None, QueryParameter(description="The item that a feed of related items is about.")
+]
+Excluded: TypeAlias = Annotated[
+    list[str] | None, QueryParameter(description="An item not to give; repeat it for several.")
 ]
 
 
@@ -77,12 +83,24 @@ def backend_of(request: AnyRequest) -> Backend:
     sync_to_thread=False,
 )
 def get_feed(
-    request: AnyRequest, feed: PathId, user: PathId, k: Amount = 25, explain: Explain = False
+    request: AnyRequest,
+    feed: PathId,
+    user: PathId,
+    k: Amount = 25,
+    explain: Explain = False,
+    item: Anchor = None,
+    exclude: Excluded = None,
 ) -> FeedAnswer:
     """Return k items for a user. A user nobody knows gets what the feed gives to strangers."""
-    known_parameters(request, ("k", "explain"))
+    known_parameters(request, ("k", "explain", "item", "exclude"))
     backend = backend_of(request)
-    answer = backend.serving.feed(path_id(feed, "feed"), path_id(user, "user"), k=k, explain=explain)
+    unwanted = exclude or ()
+    check_number(
+        len(unwanted), backend.workspace.settings.server.max_exclude, "exclude", "[server] max_exclude"
+    )
+    answer = backend.serving.feed(
+        path_id(feed, "feed"), path_id(user, "user"), k=k, exclude=unwanted, item_id=item, explain=explain
+    )
     backend.metrics.feed(answer)
     return feed_answer(answer, explain=explain)
 
@@ -109,7 +127,7 @@ def get_similar(request: AnyRequest, item: PathId, k: Amount = 25) -> SimilarAns
     responses=_refused(400, 413, 503),
     sync_to_thread=False,
 )
-def post_rank(request: AnyRequest, data: RankIn) -> RankAnswer:
+def post_rank(request: AnyRequest, data: JSONBody[RankIn]) -> RankAnswer:
     """Return the given items best first; items that nobody can score come last, with a null score."""
     backend = backend_of(request)
     _check_batch(backend, len(data.item_ids), "$.item_ids")
@@ -136,7 +154,7 @@ def get_item(request: AnyRequest, item: PathId) -> ItemAnswer:
     status_code=200,
     responses=_refused(400, 413, 503),
 )
-async def post_events(request: AnyRequest, data: EventsIn) -> Acknowledged:
+async def post_events(request: AnyRequest, data: JSONBody[EventsIn]) -> Acknowledged:
     """Store a batch of events, all or none. When this answers they are on disk and in the next feed."""
     backend = backend_of(request)
     check_events(data.events, now=backend.workspace.clock.now())
@@ -144,27 +162,27 @@ async def post_events(request: AnyRequest, data: EventsIn) -> Acknowledged:
 
 
 @put("/v1/users/{user:str}", summary="Put a user", tags=["users"], responses=_refused(400, 413, 503))
-async def put_user(request: AnyRequest, user: PathId, data: Properties) -> Acknowledged:
+async def put_user(request: AnyRequest, user: PathId, data: JSONBody[Properties]) -> Acknowledged:
     """Say all properties of a user; what was said before no longer holds."""
     one = UserIn(user_id=path_id(user, "user"), properties=data.properties)
     return await _put_users(backend_of(request), [one])
 
 
 @put("/v1/users", summary="Put users", tags=["users"], responses=_refused(400, 413, 503))
-async def put_users(request: AnyRequest, data: UsersIn) -> Acknowledged:
+async def put_users(request: AnyRequest, data: JSONBody[UsersIn]) -> Acknowledged:
     """Put a batch of users, all or none."""
     return await _put_users(backend_of(request), data.users)
 
 
 @put("/v1/items/{item:str}", summary="Put an item", tags=["items"], responses=_refused(400, 413, 503))
-async def put_item(request: AnyRequest, item: PathId, data: Properties) -> Acknowledged:
+async def put_item(request: AnyRequest, item: PathId, data: JSONBody[Properties]) -> Acknowledged:
     """Say all properties of an item; what was said before no longer holds."""
     one = ItemIn(item_id=path_id(item, "item"), properties=data.properties)
     return await _put_items(backend_of(request), [one])
 
 
 @put("/v1/items", summary="Put items", tags=["items"], responses=_refused(400, 413, 503))
-async def put_items(request: AnyRequest, data: ItemsIn) -> Acknowledged:
+async def put_items(request: AnyRequest, data: JSONBody[ItemsIn]) -> Acknowledged:
     """Put a batch of items, all or none."""
     return await _put_items(backend_of(request), data.items)
 

@@ -22,6 +22,7 @@ class Bridge:
 
     name: str
     model: Model
+    personal: bool  # answers differently for different users
     n_items: int  # rows of the snapshot
     current: bool  # trained on the snapshot that is served
     items_in: Rows | None  # (n_items,) model row of a catalogue row
@@ -29,7 +30,7 @@ class Bridge:
     users_in: Rows | None  # (n_users,) model row of a snapshot user
 
     @classmethod
-    def of(cls, name: str, model: Model, snapshot: Snapshot) -> "Bridge":
+    def of(cls, name: str, model: Model, snapshot: Snapshot, *, personal: bool = True) -> "Bridge":
         """Return the bridge between a model and a snapshot; events the model is older than are folded in."""
         same = model.items == snapshot.items
         users = None
@@ -39,6 +40,7 @@ class Bridge:
         bridge = cls(
             name=name,
             model=model,
+            personal=personal,
             n_items=snapshot.n_items,
             current=current,
             items_in=None if same else readonly(model.items.rows(snapshot.items.to_arrow())),
@@ -48,11 +50,6 @@ class Bridge:
         if current:
             return bridge
         return bridge.fold(snapshot.interactions.select(snapshot.interactions.timestamp > model.card.cutoff))
-
-    @property
-    def personal(self) -> bool:
-        """Return whether the model tells users apart."""
-        return len(self.model.users) > 0
 
     def fold(self, events: Interactions) -> "Bridge":
         """Return the bridge after ``events`` (catalogue and snapshot rows) when the model learns online."""

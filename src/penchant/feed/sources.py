@@ -1,5 +1,6 @@
 """Where candidates come from."""
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -9,20 +10,16 @@ import numpy as np
 from penchant.feed.bridge import Bridge
 from penchant.feed.live import Live, as_rows
 from penchant.feed.types import Candidates, Request, Source
-from penchant.kernel.arrays import F32, Rows, readonly
+from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.errors import StageFailed
 
 _ANCHORS = 5
 
 
-def candidates(source: str, items: Rows, scores: F32) -> Candidates:
-    """Return candidates with read-only columns."""
-    return Candidates(source=source, items=readonly(items), scores=readonly(scores))
-
-
 def by_place(source: str, items: Rows) -> Candidates:
     """Return candidates that have an order and no score of their own: 1, 1/2, 1/3 ..."""
-    return candidates(source, items, (1.0 / np.arange(1, len(items) + 1)).astype(np.float32))
+    scores = (1.0 / np.arange(1, len(items) + 1)).astype(np.float32)
+    return Candidates(source=source, items=readonly(items), scores=readonly(scores))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +50,8 @@ class SimilarSource:
         """Return up to ``k`` items, never an anchor."""
         anchors = latest_items(request, self.anchors) if request.item < 0 else [request.item]
         found = [self.bridge.similar(anchor, k + len(anchors)) for anchor in anchors]
-        best: dict[int, float] = {}
-        for place in range(max((len(items) for items, _ in found), default=0)):
-            for items, scores in found:
-                if place < len(items):
-                    best.setdefault(int(items[place]), float(scores[place]))
-        for anchor in anchors:
-            best.pop(anchor, None)
-        rows, scores = list(best)[:k], list(best.values())[:k]
-        return candidates(self.name, as_rows(rows), np.array(scores, np.float32))
+        rows = in_turns([items.tolist() for items, _ in found], k, without=anchors)
+        return by_place(self.name, as_rows(rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +64,8 @@ class FollowedSource:
     def fetch(self, request: Request, k: int) -> Candidates:
         """Return up to ``k`` items: each author's newest, then each one's second, ..."""
         followed = sorted(self.live.follows(request.user_id, request.user))
-        lists = [self.live.by_author(author) for author in followed]
-        rows: dict[int, None] = {}
-        for place in range(max(map(len, lists), default=0)):
-            rows.update((items[place], None) for items in lists if place < len(items))
-            if len(rows) >= k:
-                break
-        return by_place(self.name, as_rows(list(rows)[:k]))
+        rows = in_turns([self.live.by_author(author) for author in followed], k)
+        return by_place(self.name, as_rows(rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +137,19 @@ class Timed:
         except FutureTimeoutError:
             answer.cancel()
             raise StageFailed(f"no answer within {self.seconds:g} s.", where=f"source {self.name}") from None
+
+
+def in_turns(lists: Sequence[Sequence[int]], k: int, *, without: Iterable[int] = ()) -> list[int]:
+    """Return up to ``k`` different rows: the first of each list, then the second of each, ..."""
+    rows: dict[int, None] = {}
+    gone = set(without)
+    for place in range(max(map(len, lists), default=0)):
+        rows.update(
+            (items[place], None) for items in lists if place < len(items) and items[place] not in gone
+        )
+        if len(rows) >= k:
+            break
+    return list(rows)[:k]
 
 
 def latest_items(request: Request, n: int) -> list[int]:

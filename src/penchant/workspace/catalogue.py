@@ -10,3 +10,6 @@ RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Popularit
 
 MODELS: dict[str, type[Model]] = {model.kind: model for model in (PopularityModel, TrendingModel, IalsModel)}
 """The kind in a saved model's folder -> the class that opens it."""
+
+SAME_FOR_ALL = frozenset({PopularityModel.kind, TrendingModel.kind})
+"""The kinds of models that answer the same for everybody, also for somebody nothing is known of."""

@@ -23,7 +23,8 @@ from penchant.kernel.clock import Clock
 from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
-from penchant.models.base import Retriever, Similar
+from penchant.models.base import Model, Retriever, Similar
+from penchant.workspace.catalogue import SAME_FOR_ALL
 from penchant.workspace.plans import Planner
 from penchant.workspace.registry import Pointer, Registry
 from penchant.workspace.settings import Settings
@@ -227,7 +228,7 @@ class Serving:
             author=self._settings.data.author,
         )
         models = {
-            name: Bridge.of(name, self._registry.open(name, version), snapshot)
+            name: self._bridge_to(name, self._registry.open(name, version), snapshot)
             for name, version in pointer.models.items()
         }
         planner = Planner(self._settings, models, live, model_version=pointer.version)
@@ -239,6 +240,10 @@ class Serving:
             plans=planner.plans(models),
             pending=[],
         )
+
+    @staticmethod
+    def _bridge_to(name: str, model: Model, snapshot: Snapshot) -> Bridge:
+        return Bridge.of(name, model, snapshot, personal=model.kind not in SAME_FOR_ALL)
 
     def _read_tail(self, view: _View) -> None:
         while view.live.head < self._log.head():

@@ -1,7 +1,7 @@
-"""Purchase features: 17 symbols in every category and over the account, as one SQL text for DuckDB and Spark.
+"""Purchase features: 17 symbols in every category and over the account, as one portable SQL text.
 
-The symbols and the names (``cto078``: order count in category 78, code 000 the whole account) are those of the
-lookalike system that Coupang described in 2018.
+The symbols and the names (``cto078``: order count in category 78, code 000 the whole account) are those of
+the lookalike system that Coupang described in 2018.
 """
 
 from typing import Final
@@ -52,17 +52,23 @@ NEEDS: Final[dict[str, frozenset[str]]] = {
 }
 """The kinds of activity without which a symbol is never but "never"."""
 
+REPEATS: Final[dict[str, str]] = {"gpd": "aas", "dpo": "cto", "dpq": "ctq"}
+"""Symbols that are a constant times another, or its inverse: whatever ranks values learns nothing new."""
+
 ACTIVITY: Final = ("user_row", "code", "kind", "order_key", "quantity", "spend", "moment")
 """The columns of the table ``activity`` that the SQL reads.
 
 ``user_row`` int; ``code`` int, 0 where the item has no category; ``kind`` purchase, view or search;
 ``order_key`` what tells two orders of a user apart, null for views and searches; ``quantity`` and ``spend``
-bigint in millionths, null where unknown (whole numbers, so that a sum does not depend on the order it is taken
-in and the same features come out of every engine, run after run); ``moment`` double, seconds UTC.
+bigint in millionths, null where unknown (whole numbers, so that a sum does not depend on the order it is
+taken in and every engine gives the same features, run after run); ``moment`` double, seconds UTC.
 """
 
 PERIOD: Final = ("start_at", "end_at", "days", "first_user", "end_user")
-"""The columns of the one-row table ``period``: start_at < moment <= end_at, first_user <= user_row < end_user."""
+"""The columns of the one-row table ``period``.
+
+Chosen are start_at < moment <= end_at and first_user <= user_row < end_user.
+"""
 
 MILLION: Final = 1_000_000
 
@@ -150,7 +156,8 @@ WITH chosen AS (
   SELECT b.user_row, COUNT(*) AS n, MIN(b.moment) AS first_order, MAX(b.moment) AS last_order,
     CAST(MAX(b.spend) AS DOUBLE) / 1000000 AS largest,
     CAST(SUM(b.spend) AS DOUBLE) AS spent,
-    CAST(SUM(CASE WHEN b.moment > p.end_at - p.days * 43200 THEN b.spend ELSE -b.spend END) AS DOUBLE) AS tilt,
+    CAST(SUM(CASE WHEN b.moment > p.end_at - p.days * 43200 THEN b.spend ELSE -b.spend END) AS DOUBLE)
+      AS tilt,
     COUNT(*) FILTER (WHERE b.moment > p.end_at - p.days * 21600) AS recent,
     COUNT(*) FILTER (WHERE MOD(FLOOR(b.moment / 86400) + 3, 7) >= 5) AS weekends,
     COUNT(*) FILTER (WHERE b.moment - FLOOR(b.moment / 86400) * 86400 >= 61200) AS evenings

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.data.interactions import Interactions
-from penchant.kernel.arrays import F64, I16, Csr, Rows, open_arrays, readonly, save_arrays
+from penchant.kernel.arrays import F32, F64, I16, I64, Csr, Rows, open_arrays, readonly, save_arrays
 from penchant.kernel.arrow import ArrowColumn, ArrowTable
-from penchant.kernel.errors import InputError, NotFound
+from penchant.kernel.errors import Defect, InputError, NotFound
 from penchant.kernel.folders import publish
 from penchant.kernel.ids import Vocab
 
@@ -211,32 +211,29 @@ def build_snapshot(
     n = interactions.num_rows
     if n == 0 and (items is None or items.num_rows == 0):
         raise InputError("there are no interactions and no items.", fix="Import some with `penchant import`.")
-    item_ids = [interactions["item_id"], *([items["item_id"]] if items is not None else [])]
-    user_ids = [interactions["user_id"], *([users["user_id"]] if users is not None else [])]
+    item_columns = [interactions["item_id"], *([items["item_id"]] if items is not None else [])]
+    user_columns = [interactions["user_id"], *([users["user_id"]] if users is not None else [])]
     if follows is not None:
-        user_ids += [follows["user_id"], follows["followed_id"]]
-    user_vocab, item_vocab = _vocab(user_ids), _vocab(item_ids)
+        user_columns += [follows["user_id"], follows["followed_id"]]
+    user_vocab, user_rows = _vocab(user_columns)
+    item_vocab, item_rows = _vocab(item_columns)
     names, codes = _event_types(interactions)
-    value = (
-        interactions["event_value"].cast(pa.float32()).to_numpy()
-        if "event_value" in interactions.column_names
-        else np.full(n, np.nan, np.float32)
-    )
     events = Interactions(
-        user=readonly(user_vocab.rows(interactions["user_id"])),
-        item=readonly(item_vocab.rows(interactions["item_id"])),
+        user=user_rows[0],
+        item=item_rows[0],
         timestamp=readonly(interactions["timestamp"].cast(pa.float64()).to_numpy()),
         event_type=readonly(codes),
-        value=readonly(np.asarray(value, np.float32)),
+        value=readonly(_values(interactions)),
         event_types=names,
     )
     if follows is None:
         edges = Follows(follower=np.zeros(0, np.int32), followed=np.zeros(0, np.int32), timestamp=np.zeros(0))
     else:
-        order = np.lexsort((user_vocab.rows(follows["followed_id"]), user_vocab.rows(follows["user_id"])))
+        follower, followed = user_rows[-2:]
+        order = np.lexsort((followed, follower))
         edges = Follows(
-            follower=readonly(user_vocab.rows(follows["user_id"])[order]),
-            followed=readonly(user_vocab.rows(follows["followed_id"])[order]),
+            follower=readonly(follower[order]),
+            followed=readonly(followed[order]),
             timestamp=readonly(follows["timestamp"].cast(pa.float64()).to_numpy()[order]),
         )
     newest = float(events.timestamp.max()) if n else 0.0
@@ -252,17 +249,46 @@ def build_snapshot(
     )
 
 
-def _vocab(columns: list[ArrowColumn]) -> Vocab:
-    chunks = [chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks]
-    return Vocab.of(pa.chunked_array(chunks, pa.large_string()))
+def _vocab(columns: list[ArrowColumn]) -> tuple[Vocab, list[Rows]]:
+    """Return the vocabulary of all columns and the rows of each; text or dictionaries of text, cut anyhow.
+
+    A missing id is a Defect.
+    """
+    encoded = [_encoded(column) for column in columns]
+    used = [values.take(pa.array(np.flatnonzero(np.bincount(codes)))) for values, codes in encoded]
+    vocab = Vocab.of(pa.chunked_array(used, pa.large_string()))
+    return vocab, [readonly(vocab.rows(values)[codes]) for values, codes in encoded]
+
+
+def _encoded(column: ArrowColumn) -> tuple[ArrowColumn, Rows]:
+    """Return distinct texts, of which some may be unused, and which of them stands in each row."""
+    if column.null_count:
+        raise Defect("a missing id came to a snapshot.")
+    whole = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    if whole.num_chunks == 0:
+        return pa.array([], pa.large_string()), np.zeros(0, np.int32)
+    chunks = whole.unify_dictionaries().chunks
+    codes = np.concatenate([np.asarray(chunk.indices, np.int32) for chunk in chunks])
+    return chunks[0].dictionary.cast(pa.large_string()), codes
 
 
 def _event_types(table: ArrowTable) -> tuple[tuple[str, ...], I16]:
     """Return the names in ascending order and each row's code; without the column all are clicks."""
     if "event_type" not in table.column_names or table.num_rows == 0:
         return ("click",), np.zeros(table.num_rows, np.int16)
-    names = Vocab.of(table["event_type"])
-    return tuple(names.ids(range(len(names)))), names.rows(table["event_type"]).astype(np.int16)
+    names, (codes,) = _vocab([table["event_type"]])
+    if len(names) > np.iinfo(np.int16).max:
+        raise InputError(
+            f"{len(names)} different event types.", fix="Is the event_type column really one of types?"
+        )
+    return tuple(names.ids(range(len(names)))), codes.astype(np.int16)
+
+
+def _values(table: ArrowTable) -> F32:
+    """Return the event values, NaN where there is none; a zero has no sign."""
+    if "event_value" not in table.column_names:
+        return np.full(table.num_rows, np.nan, np.float32)
+    return np.asarray(table["event_value"].cast(pa.float32()).to_numpy(), np.float32) + np.float32(0)
 
 
 def _aligned(table: ArrowTable, key: str, vocab: Vocab) -> Any:
@@ -290,8 +316,8 @@ def _assemble(
     head: int,
 ) -> Snapshot:
     i = interactions
-    order = np.lexsort((i.value, i.event_type, i.item, i.user, i.timestamp))
-    events = i if np.array_equal(order, np.arange(len(i))) else i.select(order)
+    order = _canonical_order(i)
+    events = i if order is None else i.select(order)
     positions = np.argsort(events.user, kind="stable").astype(np.int64)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(users)))]).astype(np.int64)
     return Snapshot(
@@ -306,6 +332,21 @@ def _assemble(
         by_user=(readonly(indptr), readonly(positions)),
         follows=follows,
     )
+
+
+def _canonical_order(i: Interactions) -> I64 | None:
+    """Return the order by (timestamp, user, item, event type, value), None when they stand in it.
+
+    Few events share their time in most data, so times are sorted alone and only their ties by all columns.
+    """
+    order = np.argsort(i.timestamp, kind="stable")
+    time = i.timestamp[order]
+    equal = time[1:] == time[:-1]
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    among = order[tied]
+    keys = (i.value, i.event_type, i.item, i.user, i.timestamp)
+    order[tied] = among[np.lexsort([key[among] for key in keys])]
+    return None if np.array_equal(order, np.arange(len(order))) else order
 
 
 def _digest(

@@ -1,0 +1,136 @@
+"""From the event log to a snapshot: what was known at a moment, whatever way the log has stored it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from penchant.data.columns import typed_columns
+from penchant.data.eventlog import COLUMNS, EventLog
+from penchant.data.snapshot import Snapshot, build_snapshot
+from penchant.kernel.arrays import I64
+from penchant.kernel.arrow import ArrowBatch, ArrowColumn, ArrowTable, pc
+from penchant.kernel.progress import Progress, Silent
+
+_SILENT = Silent()
+_ROWS = 1 << 20  # gathered before ids are encoded: enough that each id is kept once for many rows
+
+
+def snapshot_of(
+    log: EventLog,
+    *,
+    cutoff: float | None = None,
+    upto: int | None = None,
+    progress: Progress = _SILENT,
+) -> Snapshot:
+    """Make the snapshot of a log as of ``cutoff`` (seconds UTC), reading events numbered at most ``upto``.
+
+    Actions and follows count up to and at the cut-off. The latest put of a user or an item wins as a whole,
+    by time, then by number. Puts count whatever their time: a catalogue imported today describes the items of
+    last year. A follow began with the first `Followed` since the last one that ended it. The digest depends
+    on what the events say, not on how they are stored.
+
+    Raises:
+        InputError: the log has neither an action nor an item, or properties that are not JSON.
+    """
+    head = log.head() if upto is None else min(upto, log.head())
+    source = _Source(log, head, progress)
+    interactions = source.table(
+        "acted", ["timestamp", "user_id", "item_id", "event_type", "event_value"], cutoff=cutoff
+    )
+    follows = source.table("followed", ["timestamp", "user_id", "followed_id", "active"], cutoff=cutoff)
+    return build_snapshot(
+        interactions,
+        items=_described(source, "item_put", "item_id"),
+        users=_described(source, "user_put", "user_id"),
+        follows=_current(follows) if follows.num_rows else None,
+        cutoff=cutoff,
+        head=head,
+    )
+
+
+class _Source:
+    """A log up to a number, telling progress as it is read."""
+
+    def __init__(self, log: EventLog, head: int, progress: Progress) -> None:
+        self._log, self._head, self._progress = log, head, progress
+        progress.start("reading the event log", head)
+
+    def batches(self, kind: str, columns: Sequence[str]) -> Iterator[ArrowBatch]:
+        """Yield the columns asked for and ``number``."""
+        for batch in self._log.scan(kind, upto=self._head, columns=columns):
+            self._progress.advance(batch.num_rows)
+            yield batch
+
+    def table(self, kind: str, columns: Sequence[str], *, cutoff: float | None) -> ArrowTable:
+        """Return all rows up to the cut-off, with ``number``, their ids as dictionaries."""
+        parts: list[ArrowTable] = []
+        waiting: list[ArrowBatch] = []
+        for batch in self.batches(kind, columns):
+            waiting.append(
+                batch if cutoff is None else batch.filter(pc.less_equal(batch["timestamp"], cutoff))
+            )
+            if sum(b.num_rows for b in waiting) >= _ROWS:
+                parts.append(_encoded(waiting))
+                waiting = []
+        if waiting:
+            parts.append(_encoded(waiting))
+        return pa.concat_tables(parts) if parts else COLUMNS[kind].empty_table().select(list(columns))
+
+
+def _encoded(batches: list[ArrowBatch]) -> ArrowTable:
+    table = pa.Table.from_batches(batches).combine_chunks()
+    columns = {
+        name: table[name].dictionary_encode() if pa.types.is_string(table[name].type) else table[name]
+        for name in table.column_names
+    }
+    if "event_value" in columns:  # what a snapshot keeps, so that the wider column goes at once
+        columns["event_value"] = columns["event_value"].cast(pa.float32())
+        del columns["number"]
+    return pa.table(columns)
+
+
+def _described(source: _Source, kind: str, key: str) -> ArrowTable | None:
+    """Return the latest put of each id with its properties as columns, None when there is none."""
+    puts: list[ArrowTable] = []
+    limit = _ROWS
+    for batch in source.batches(kind, ["timestamp", key, "properties"]):
+        puts.append(pa.Table.from_batches([batch]))
+        if sum(table.num_rows for table in puts) >= limit:  # a catalogue put every night is kept once
+            puts = [_latest(pa.concat_tables(puts), key)]
+            limit = 2 * puts[0].num_rows + _ROWS
+    if not puts:
+        return None
+    latest = _latest(pa.concat_tables(puts), key)
+    columns = typed_columns(latest["properties"], where=f"properties of {kind}")
+    return pa.table({**columns, key: latest[key]})
+
+
+def _latest(puts: ArrowTable, key: str) -> ArrowTable:
+    """Return the last row of each id by time, then by number."""
+    code = _codes(puts[key])
+    order = np.lexsort((puts["number"].to_numpy(), puts["timestamp"].to_numpy(), code))
+    ends = np.append(code[order][1:] != code[order][:-1], True)
+    return puts.take(np.sort(order[ends]))
+
+
+def _codes(ids: ArrowColumn) -> I64:
+    """Return a number for each id, equal for equal ids."""
+    encoded = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+    chunks = encoded.unify_dictionaries().chunks
+    return np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
+
+
+def _current(follows: ArrowTable) -> ArrowTable:
+    """Return the follows that are active after all rows, each with the time it began."""
+    pair = _codes(follows["user_id"]) * (len(follows) + 1) + _codes(follows["followed_id"])
+    time, active = follows["timestamp"].to_numpy(), follows["active"].to_numpy()
+    order = np.lexsort((follows["number"].to_numpy(), time, pair))
+    pair, active = pair[order], active[order]
+    changes = np.append(pair[1:] != pair[:-1], True)
+    # A stretch begins with a new pair or after an end of the follow, and carries on to where the next begins.
+    begins = np.append(True, changes[:-1] | ~active[:-1])
+    began = np.maximum.accumulate(np.where(begins, np.arange(len(pair)), 0))
+    current = np.flatnonzero(changes & active)
+    rows = follows.take(order[current]).select(["user_id", "followed_id"])
+    return rows.append_column("timestamp", pa.array(time[order[began[current]]]))

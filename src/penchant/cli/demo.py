@@ -16,7 +16,7 @@ from penchant.cli.data import show_import, show_insights
 from penchant.cli.feeds import feed_document
 from penchant.cli.models import show_cards
 from penchant.cli.peak import Peak
-from penchant.cli.server import address, listen
+from penchant.cli.server import listen, reserve
 from penchant.cli.session import Json, Session, session
 from penchant.kernel.errors import Conflict
 
@@ -57,10 +57,10 @@ def demo(
     source = find_source()
     began = time.perf_counter()
     with _opened(folder) as workspace:
+        url = None if no_serve else reserve(workspace, port=port)  # a taken port is said now, not at the end
         with Peak() as peak:
             outcome = Tour(here=here, workspace=workspace).run(source)
         user, item = str(outcome["feed"]["user_id"]), str(outcome["feed"]["items"][0]["item_id"])
-        url = None if no_serve else f"http://{address(workspace, port=port)}"
         outcome["seconds"] = round(time.perf_counter() - began, 1)
         outcome["peak_mb"] = round(peak.mb)
         outcome["next"] = next_commands(folder, user, item, url=url)

@@ -37,13 +37,6 @@ def serve(
         listen(here, workspace, host=host, port=port, workers=workers)
 
 
-def address(workspace: "Workspace", *, host: str | None = None, port: int | None = None) -> str:
-    """Return ``host:port`` as given or as the settings say."""
-    chosen = workspace.settings.server
-    name = chosen.host if host is None else host
-    return f"{f'[{name}]' if ':' in name else name}:{chosen.port if port is None else port}"
-
-
 def listen(
     here: Session,
     workspace: "Workspace",
@@ -56,10 +49,24 @@ def listen(
     from penchant.http.run import serve as serve_http
 
     chosen = workspace.settings.server
-    here.note(f"Serving {here.folder} on http://{address(workspace, host=host, port=port)} (Ctrl-C stops)")
     serve_http(
         workspace,
         host=chosen.host if host is None else host,
         port=chosen.port if port is None else port,
         workers=chosen.workers if workers is None else workers,
+        on_listen=lambda url: here.note(f"Serving {here.folder} at {url} (Ctrl-C stops)"),
     )
+
+
+def reserve(workspace: "Workspace", *, port: int | None) -> str:
+    """Return the URL that `listen` will serve at, having tried that the port is free.
+
+    Raises:
+        Conflict: the port is taken.
+    """
+    from penchant.http.run import listen as open_socket
+    from penchant.http.run import url_of
+
+    chosen = workspace.settings.server
+    with open_socket(chosen.host, chosen.port if port is None else port, with_key=True) as tried:
+        return url_of(tried)

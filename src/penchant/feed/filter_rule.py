@@ -1,0 +1,107 @@
+"""A filter expression as a rule of a feed, and promotions: slots kept for items that a filter chooses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+from numpy.random import Generator
+
+from penchant.feed.filter_run import Facts, Filter
+from penchant.feed.item_columns import Columns
+from penchant.feed.plan import Plan
+from penchant.feed.run import run
+from penchant.feed.types import Candidates, Feed, Request, Slot, Step, Verdict
+from penchant.kernel.arrays import Bools, readonly
+from penchant.kernel.errors import InputError
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtered:
+    """Keeps what passes a filter. ``everyone`` is its mask over the catalogue, when all users share one."""
+
+    name: str
+    filter: Filter
+    columns: Columns
+    facts: Facts
+    everyone: Bools | None = None
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep what passes; items newer than the columns are looked up as having no properties."""
+        rows = candidates.items
+        if self.everyone is not None:
+            return Verdict(keep=readonly(self.everyone[rows]), reason=f"filter {self.name}")
+        keep = self.filter.mask(self.columns, self.facts, rows)
+        return Verdict(keep=readonly(keep), reason=f"filter {self.name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """``percent`` of the slots (1 to 100, at least one slot) go to items that ``rule`` keeps."""
+
+    name: str
+    percent: int
+    rule: Filtered
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.percent <= 100:
+            raise InputError(f"percentPromotedItems of '{self.name}' must be 1 to 100, got {self.percent}.")
+
+    def slots(self, k: int) -> int:
+        """Return how many of ``k`` slots it asks for."""
+        return max(1, k * self.percent // 100)
+
+
+def run_promoted(
+    plan: Plan,
+    request: Request,
+    rng: Generator,
+    *,
+    rules: Sequence[Filtered] = (),
+    promotions: Sequence[Promotion] = (),
+    explain: bool = False,
+) -> Feed:
+    """Run a plan with filters of the request, and with promoted items at random positions.
+
+    The request's filters apply to the items that are not promoted, a promotion's to its own only (as Amazon
+    Personalize does). Promoted items keep their order among themselves. Where fewer exist than asked, as many
+    as exist are placed. The propensity of every slot of a feed with promotions is unknown: None.
+    """
+    filtered = replace(plan, rules=(*plan.rules, *rules)) if rules else plan
+    if not promotions:
+        return run(filtered, request, rng, explain=explain)
+    asked = sum(promotion.slots(request.k) for promotion in promotions)
+    if asked > request.k:
+        raise InputError(
+            f"the promotions ask for {asked} of {request.k} slots.", fix="Lower the percentages."
+        )
+    placed: list[Slot] = []
+    trace: list[Step] = []
+    for promotion in promotions:
+        own = replace(plan, rules=(*plan.rules, promotion.rule))
+        part = run(own, _without(request, placed, promotion.slots(request.k)), rng, explain=explain)
+        placed += [replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
+        trace += part.trace
+    others: tuple[Slot, ...] = ()
+    if len(placed) < request.k:
+        rest = run(filtered, _without(request, placed, request.k - len(placed)), rng, explain=explain)
+        others = rest.slots
+        trace += rest.trace
+    total = len(placed) + len(others)
+    positions = set(rng.choice(total, len(placed), replace=False).tolist()) if total else set()
+    promoted, usual = iter(placed), iter(others)
+    merged = [next(promoted) if place in positions else next(usual) for place in range(total)]
+    return Feed(
+        request_id=request.request_id,
+        feed=plan.name,
+        user_id=request.user_id,
+        model_version=plan.model_version,
+        slots=tuple(replace(slot, propensity=None) for slot in merged),
+        trace=tuple(trace),
+    )
+
+
+def _without(request: Request, placed: Sequence[Slot], k: int) -> Request:
+    rows = np.array([slot.item for slot in placed], np.int32)
+    return replace(request, k=k, exclude=readonly(np.concatenate([request.exclude, rows])))

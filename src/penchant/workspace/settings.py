@@ -47,6 +47,8 @@ class DataSettings(Section, frozen=True, kw_only=True):
     """``[data]``."""
 
     window_days: Positive | None = None
+    event_weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    title: str = "title"
     author: str = "author"
 
 
@@ -183,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for name, table in _tables(raw, "feeds", where=where).items()
         }
         recipes = {
-            name: _recipe(name, table, where=where)
+            name: _recipe(name, table, weights=sections["data"].event_weights, where=where)
             for name, table in _tables(raw, "recipes", where=where).items()
         }
         settings = cls(recipes=recipes, feeds=feeds, **sections)
@@ -216,7 +218,8 @@ def _tables(raw: dict[str, object], section: str, *, where: str) -> dict[str, ob
     return tables
 
 
-def _recipe(name: str, table: object, *, where: str) -> Recipe:
+def _recipe(name: str, table: object, *, weights: dict[str, float], where: str) -> Recipe:
+    """Return the checked recipe; the event weights of ``[data]`` are its own unless it has others."""
     path = f"recipes.{name}"
     if not isinstance(table, dict) or not isinstance(cast("dict[str, object]", table).get("recipe"), str):
         raise InputError(f'{path}: needs recipe = "...".', where=where, fix=did_you_mean(name, RECIPES))
@@ -226,7 +229,10 @@ def _recipe(name: str, table: object, *, where: str) -> Recipe:
         raise InputError(
             f"{path}.recipe: there is no recipe {kind!r}.", where=where, fix=did_you_mean(kind, RECIPES)
         )
-    return checked(fields, RECIPES[kind], where=where, path=path, also=("recipe",))
+    type_: Any = RECIPES[kind]
+    if weights and "event_weights" in type_.__struct_fields__:
+        fields.setdefault("event_weights", weights)
+    return checked(fields, type_, where=where, path=path, also=("recipe",))
 
 
 def source_recipe(source: str) -> str:

@@ -15,6 +15,10 @@ TEMPLATE = """\
 [data]
 # Recipes learn from the last so many days; without this line from all. Feeds still know the rest.
 # window_days = 365
+# What an event of a type is worth to recipes that weigh events (0 leaves it out, types not named weigh 1).
+# event_weights = { purchase = 3.0, view = 1.0 }
+# The property of an item that people know it by, for explanations; without it the item's id is shown.
+# title = "title"
 # The property of an item that says who made it, for the source "followed".
 # author = "author"
 

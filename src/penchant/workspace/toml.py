@@ -37,7 +37,8 @@ def checked(raw: object, type_: Any, *, where: str, path: str, also: tuple[str, 
         raise InputError(
             f"unknown key '{full}.{unknown[1]}'.", where=where, fix=did_you_mean(unknown[1], names)
         )
-    shown = "" if isinstance(given, dict | list) else f" {given!r} is not accepted:"
+    whole = isinstance(given, dict | list) and not at.endswith("[...]")
+    shown = "" if whole else f" {given!r} is not accepted:"
     raise InputError(f"{full}:{shown} {what[:1].lower()}{what[1:]}.", where=where)
 
 

@@ -114,7 +114,7 @@ def test_a_bad_row_is_kept_with_its_reason(
     assert (fault.row, fault.reason, fault.file) == (3, reason, str(path))
     assert fault.raw == raw.decode(errors="backslashreplace")
     assert any(WORDS[fault.reason] in sentence for sentence in summary.sentences())
-    with pytest.raises(InputError, match="1 of 3 rows are bad.*row 3"):
+    with pytest.raises(InputError, match=r"1 of 3 rows are bad.*row 3"):
         run(interactions=[path], strict=True)
     assert log.head() == 2
 
@@ -244,7 +244,7 @@ def test_ids_of_any_type(run: Callable[..., ImportSummary], log: MemoryLog, tmp_
     ]
     assert {event.user_id for event in events(log)} == {"1", "3"}
     pq.write_table(pa.table({"user_id": [["a"]]}), tmp_path / "u.parquet")
-    with pytest.raises(InputError, match="column user_id holds list.*cannot be read as id"):
+    with pytest.raises(InputError, match=r"column user_id holds list.*cannot be read as id"):
         run(users=[tmp_path / "u.parquet"])
 
 
@@ -379,7 +379,7 @@ def test_folders_of_parquet_and_gzip(
         run(users=[packed])
     empty = tmp_path / "nothing"
     empty.mkdir()
-    with pytest.raises(InputError, match="no .parquet file"):
+    with pytest.raises(InputError, match=r"no .parquet file"):
         run(users=[empty])
 
 
@@ -387,11 +387,11 @@ def test_files_that_are_not_there_or_not_tables(
     run: Callable[..., ImportSummary], log: MemoryLog, tmp_path: Path
 ) -> None:
     write(tmp_path / "users.csv", "user_id\nu1\n")
-    with pytest.raises(NotFound, match="no such file. Did you mean '.*/users.csv'"):
+    with pytest.raises(NotFound, match=r"no such file. Did you mean '.*/users.csv'"):
         run(users=[tmp_path / "user.csv"])
     with pytest.raises(NotFound, match="no folder"):
         run(users=[tmp_path / "no" / "users.csv"])
-    with pytest.raises(InputError, match="ending.*Known: .csv"):
+    with pytest.raises(InputError, match=r"ending.*Known: .csv"):
         run(users=[write(tmp_path / "users.xlsx", "x")])
     for name in ("a.csv", "a.jsonl"):
         with pytest.raises(InputError, match="the file is empty"):

@@ -26,7 +26,16 @@ def test_names_become_snake_case(header: str, name: str) -> None:
 
 
 def test_personalize_headers_are_ours() -> None:
-    header = "USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE,EVENT_VALUE,IMPRESSION,RECOMMENDATION_ID,DEVICE".split(",")
+    header = [
+        "USER_ID",
+        "ITEM_ID",
+        "TIMESTAMP",
+        "EVENT_TYPE",
+        "EVENT_VALUE",
+        "IMPRESSION",
+        "RECOMMENDATION_ID",
+        "DEVICE",
+    ]
     names = resolve_header(INTERACTIONS, header, "x.csv")
     assert names == [
         "user_id",
@@ -53,5 +62,5 @@ def test_a_missing_column_is_named_with_its_neighbour() -> None:
 def test_columns_of_one_name_and_unknown_columns_of_follows_are_refused() -> None:
     with pytest.raises(InputError, match="two columns are called item_id"):
         resolve_header(INTERACTIONS, ["user_id", "item_id", "ITEM_ID", "timestamp"], "x")
-    with pytest.raises(InputError, match="unknown column activ.*Did you mean 'active'"):
+    with pytest.raises(InputError, match=r"unknown column activ.*Did you mean 'active'"):
         resolve_header(TABLES["follows"], ["user_id", "followed_id", "activ"], "x")

@@ -16,6 +16,7 @@ from penchant.kernel.arrays import I64, Bools
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, pc
 from penchant.kernel.clock import DAY
 
+_YEAR_1 = -62_135_596_800.0  # what calendars can show
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 
 
@@ -114,7 +115,8 @@ class RowReader:
         if times.plain.any():
             divisor, _ = self.units.found.setdefault(column.name, unit_of(seconds[times.plain]))
             seconds[times.plain] /= divisor
-        marks = [Mark(which=times.bad, reason="bad_time", column=column.name)]
+        bad = times.bad | (seconds < _YEAR_1)
+        marks = [Mark(which=bad, reason="bad_time", column=column.name)]
         if column.required:
             marks.append(Mark(which=times.missing, reason="missing_time", column=column.name))
         if not column.is_property:  # an item may be due to appear

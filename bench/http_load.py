@@ -1,4 +1,4 @@
-"""A load generator for one HTTP server on the loopback: keep-alive connections, each with one request at a time.
+"""A load generator for one HTTP server on the loopback: keep-alive connections, each asking one at a time.
 
 A closed loop: a connection sends its next request when it has read the whole answer to the one before, so the
 requests in flight are never more than the connections.

@@ -67,7 +67,7 @@ def test_only_the_wrong_batch_of_a_group_fails() -> None:
         log.go.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [int, int, InputError, int]
-        assert sorted(sum(log.commits, [])) == ["a", "b", "c"]
+        assert sorted(name for commit in log.commits for name in commit) == ["a", "b", "c"]
         assert writer.problem is None, "a caller's mistake is no problem of the log"
         await writer.close()
 

@@ -119,6 +119,10 @@ class Bridge:
         own = np.where((items >= 0) & (items < self.n_items), items, -1).astype(np.int32)
         return own if self.items_in is None else np.where(own >= 0, self.items_in[own], np.int32(-1))
 
+    def catalogue_rows(self, own: Rows) -> Rows:
+        """Return the catalogue's rows of the model's rows, -1 where there is none."""
+        return own if self.items_out is None else self.items_out[own]
+
     def _user(self, user: int) -> int:
         return user if self.users_in is None or user < 0 else int(self.users_in[user])
 
@@ -132,6 +136,6 @@ class Bridge:
     def _outward(self, found: Scored, k: int) -> Scored:
         if self.items_out is None:
             return found
-        items = self.items_out[found.items]
+        items = self.catalogue_rows(found.items)
         keep = np.flatnonzero(items >= 0)[:k]
         return Scored(items=readonly(items[keep]), scores=readonly(found.scores[keep]))

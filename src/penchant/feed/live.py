@@ -104,7 +104,7 @@ class Live:
     ) -> None:
         self.snapshot = snapshot
         self.catalogue = LiveCatalogue(snapshot)
-        self._author = author
+        self.author = author
         self._authors: dict[str, list[int]] | None = None  # found when first asked for
         self.head = snapshot.head
         self.dropped_users = 0
@@ -178,7 +178,7 @@ class Live:
     def by_author(self, author: str) -> list[int]:
         """Return the items of an author, the newest first, at most 1,000 of them."""
         if self._authors is None:
-            self._authors = _by_author(self.catalogue, self._author)
+            self._authors = _by_author(self.catalogue, self.author)
         rows = self._authors.get(author, [])
         return rows[: -1 - _AUTHOR_MOST : -1]
 
@@ -190,7 +190,7 @@ class Live:
     def _put(self, event: ItemPut) -> None:
         new = self.catalogue.row(event.item_id) < 0
         self.catalogue.put(event)
-        author = event.properties.get(self._author)
+        author = event.properties.get(self.author)
         if new and author is not None and self._authors is not None:
             self._authors.setdefault(str(author), []).append(self.catalogue.row(event.item_id))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from penchant.feed.bridge import Bridge
+from penchant.feed.explain import label, why
 from penchant.feed.live import Live, as_rows
 from penchant.feed.types import Candidates, Request, Source
 from penchant.kernel.arrays import Rows, readonly
@@ -28,11 +29,16 @@ class ModelSource:
 
     name: str
     bridge: Bridge
+    title: str = "title"
 
     def fetch(self, request: Request, k: int) -> Candidates:
         """Return the model's best ``k``."""
         found = self.bridge.top(request, k)
         return Candidates(source=self.name, items=found.items, scores=found.scores)
+
+    def why(self, request: Request, item: int) -> str:
+        """Return what the model knows of the item, or what of the user's history it is like."""
+        return why(self.bridge, request, item, title=self.title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,7 @@ class SimilarSource:
     name: str
     bridge: Bridge
     anchors: int = _ANCHORS
+    title: str = "title"
 
     def fetch(self, request: Request, k: int) -> Candidates:
         """Return up to ``k`` items, never an anchor."""
@@ -52,6 +59,12 @@ class SimilarSource:
         found = [self.bridge.similar(anchor, k + len(anchors)) for anchor in anchors]
         rows = in_turns([items.tolist() for items, _ in found], k, without=anchors)
         return by_place(self.name, as_rows(rows))
+
+    def why(self, request: Request, item: int) -> str:
+        """Return which item it is like."""
+        if request.item >= 0:
+            return f"like {label(request.catalogue, request.item, self.title)}"
+        return why(self.bridge, request, item, title=self.title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +80,11 @@ class FollowedSource:
         rows = in_turns([self.live.by_author(author) for author in followed], k)
         return by_place(self.name, as_rows(rows))
 
+    def why(self, request: Request, item: int) -> str:
+        """Return by whom it is."""
+        author = request.catalogue.property(item, self.live.author)
+        return "" if author is None else f"by {author}, whom the user follows"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewestSource:
@@ -78,6 +96,10 @@ class NewestSource:
         """Return up to ``k`` new items."""
         end, base = len(request.catalogue), len(request.catalogue.base)
         return by_place(self.name, as_rows(range(end - 1, max(base, end - k) - 1, -1)))
+
+    def why(self, request: Request, item: int) -> str:
+        """Return that it is new."""
+        return "new since the last training"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,12 +76,12 @@ class Planner:
             return NewestSource(name=name)
         if name == FOLLOWED:
             return FollowedSource(name=name, live=self._live)
-        bridge = models.get(source_recipe(name))
+        bridge, title = models.get(source_recipe(name)), self._settings.data.title
         if bridge is None:
             return None
         if name.startswith(SIMILAR):
-            return SimilarSource(name=name, bridge=bridge)
-        return ModelSource(name=name, bridge=bridge)
+            return SimilarSource(name=name, bridge=bridge, title=title)
+        return ModelSource(name=name, bridge=bridge, title=title)
 
 
 def _rule(rule: RuleSettings) -> Rule:

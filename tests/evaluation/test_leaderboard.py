@@ -200,6 +200,41 @@ def test_json_and_text_say_the_same() -> None:
     assert board.description in text
 
 
+class Mute(msgspec.Struct, frozen=True, kw_only=True):
+    """Its model gives no items."""
+
+    name: ClassVar[str] = "mute"
+
+    def train(
+        self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
+    ) -> "MuteModel":
+        return MuteModel(card=card_for(self, snapshot), items=snapshot.items, users=snapshot.users)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuteModel:
+    kind: ClassVar[str] = "mute"
+    card: Card
+    items: Vocab
+    users: Vocab
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        return {**self.items.arrays("items"), **self.users.arrays("users")}
+
+    @classmethod
+    def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
+        return cls(
+            card=card, items=Vocab.from_arrays(arrays, "items"), users=Vocab.from_arrays(arrays, "users")
+        )
+
+
+def test_recipes_that_give_no_items_are_named_and_left_out() -> None:
+    board = evaluate({"mute": Mute(), "together": Together()}, random_snapshot(1))
+    assert board.left_out == ["mute"]
+    assert "left out, for they give no items: mute" in board.text()
+    assert "mute" not in {e.name for e in board.entries}
+
+
 @dataclass(frozen=True)
 class Fixed:
     """A peer that gives what it was told to give."""

@@ -67,6 +67,7 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     resamples: int
     entries: list[Entry]
     differences: list[Difference]
+    left_out: list[str] = []  # recipes whose models give no items
 
     def best(self) -> Entry:
         """Return the first."""
@@ -97,6 +98,8 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             lines.append("  ".join(cells).rstrip())
         lines.append("")
         lines += [_sentence(d, self.level) for d in self.differences if d.first == self.entries[0].name]
+        if self.left_out:
+            lines.append(f"left out, for they give no items: {', '.join(self.left_out)}")
         return "\n".join(lines)
 
     def json(self) -> bytes:
@@ -118,8 +121,7 @@ def evaluate(
 
     Raises:
         NotFound: there is no such protocol.
-        InputError: the data leaves nothing to find, k is below 1, two entries share a name, or a recipe's
-            model gives no items.
+        InputError: the data leaves nothing to find, k is below 1, or two entries share a name.
         Defect: an answer breaks the rules of a ranking.
     """
     shown = progress or Silent()
@@ -140,23 +142,20 @@ def compare(
 ) -> Leaderboard:
     """Compare on a split that is already made; the first of ``at`` is the k of the order.
 
-    Metrics are measured at ``at`` and at Amazon's 5, 10 and 25. Errors as for `evaluate`.
+    Metrics are measured at ``at`` and at Amazon's 5, 10 and 25. Recipes whose models give no items are named
+    in ``left_out``. Errors as for `evaluate`.
     """
     every = {**_missing_baselines(recipes), **recipes}
     names = [*every, *(peer.name for peer in peers)]
     if len(set(names)) < len(names):
         raise InputError(f"two entries share a name among {', '.join(names)}.", fix="Rename one of them.")
     shown = progress or Silent()
-    shown.start(f"evaluate by {split.protocol}", len(names))
-    referee = _Referee(split, cuts([*at, *AMAZON_CUTS]), seed)
-    found: list[_Measured] = []
-    for name, recipe in every.items():
-        found.append(referee.recipe(name, recipe))
-        shown.advance(note=name)
-    for peer in peers:
-        found.append(referee.peer(peer))
-        shown.advance(note=peer.name)
-    return _table(found, split, k=at[0], seed=seed)
+    referee = _Referee(split, cuts([*at, *AMAZON_CUTS]), seed, shown)
+    tried = {name: referee.recipe(name, recipe) for name, recipe in every.items()}
+    found = [one for one in tried.values() if one is not None]
+    found += [referee.peer(peer) for peer in peers]
+    left_out = [name for name, one in tried.items() if one is None]
+    return _table(found, split, k=at[0], seed=seed, left_out=left_out)
 
 
 class _Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,18 +168,20 @@ class _Measured(msgspec.Struct, frozen=True, kw_only=True):
 class _Referee:
     """Asks everybody the same requests of one split and measures the answers."""
 
-    def __init__(self, split: Split, at: tuple[int, ...], seed: int) -> None:
+    def __init__(self, split: Split, at: tuple[int, ...], seed: int, progress: Progress) -> None:
+        self.progress = progress
         self.split = split
         self.at = at
         self.seed = seed
         self.catalogue = Catalogue.of(split.train.pairs())
         self.candidates = candidates_of(split, derive(seed, "sampled negatives"))
 
-    def recipe(self, name: str, recipe: Recipe) -> _Measured:
-        """Train a recipe and measure its model."""
-        model = train_measured(recipe, self.split.train, seed=self.seed, progress=Silent())
+    def recipe(self, name: str, recipe: Recipe) -> _Measured | None:
+        """Train a recipe and measure its model; None when it gives no items."""
+        model = train_measured(recipe, self.split.train, seed=self.seed, progress=self.progress)
         if not isinstance(model, Retriever):
-            raise InputError(f"the recipe '{name}' gives no items, so it has no place in a leaderboard.")
+            return None
+        self.progress.start(f"measure {name}")
         with measured() as cost:
             lists = answers(model, self.split, self.at[-1])
         more: dict[str, F64] = {}
@@ -191,6 +192,7 @@ class _Referee:
 
     def peer(self, peer: Peer) -> _Measured:
         """Have a peer train and answer."""
+        self.progress.start(f"train and measure {peer.name}")
         with measured() as cost:
             lists = peer.top_many(self.split, self.at[-1])
         return self._judge(peer.name, "peer", {}, lists, {}, 0.0, cost)
@@ -227,7 +229,7 @@ def _missing_baselines(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in BASELINES.items() if recipe not in recipes.values()}
 
 
-def _table(found: list[_Measured], split: Split, *, k: int, seed: int) -> Leaderboard:
+def _table(found: list[_Measured], split: Split, *, k: int, seed: int, left_out: list[str]) -> Leaderboard:
     """Order the entries and add intervals and differences, all from the same resampled users."""
     metric = f"ndcg_at_{k}"
     ordered = sorted(found, key=lambda m: (-m.entry.metrics[metric], m.entry.name))
@@ -255,6 +257,7 @@ def _table(found: list[_Measured], split: Split, *, k: int, seed: int) -> Leader
         level=LEVEL,
         resamples=RESAMPLES,
         entries=entries,
+        left_out=left_out,
         differences=differences(metric, [e.name for e in entries], values[:, main], means[:, main]),
     )
 

@@ -89,3 +89,14 @@ KINDS: dict[str, type[AnyEvent]] = {
 """The tag on the wire and in the log -> the type. One vocabulary, one table."""
 
 MAX_ID_CHARACTERS = 256
+
+ANONYMOUS = "session:"
+
+
+def anonymous(session_id: str) -> str:
+    """Return the user id of somebody who is known by a session only.
+
+    When the session turns out to be a user's, because a later event names both, its earlier events are the
+    user's: in feeds at once, in the next snapshot for good.
+    """
+    return ANONYMOUS + session_id

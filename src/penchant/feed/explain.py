@@ -1,4 +1,4 @@
-"""Why an item is in a feed, said from the models' own numbers and the user's own history; nothing is made up."""
+"""Why an item is in a feed, from the models' own numbers and the user's own history; nothing is made up."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -28,11 +28,13 @@ class Filtered:
     everyone: Bools | None = None
 
     def judge(self, request: Request, candidates: Candidates) -> Verdict:
-        """Keep what passes; items newer than the columns are looked up as having no properties."""
-        rows = candidates.items
-        if self.everyone is not None:
-            return Verdict(keep=readonly(self.everyone[rows]), reason=f"filter {self.name}")
-        keep = self.filter.mask(self.columns, self.facts, rows)
+        """Keep what passes; an item that arrived during the request waits for the next one."""
+        known = candidates.items < self.columns.n_rows
+        rows = candidates.items[known]
+        keep = np.zeros(len(known), np.bool_)
+        keep[known] = (
+            self.filter.mask(self.columns, self.facts, rows) if self.everyone is None else self.everyone[rows]
+        )
         return Verdict(keep=readonly(keep), reason=f"filter {self.name}")
 
 

@@ -11,9 +11,10 @@ from typing import Any, final
 
 import numpy as np
 
-from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, Value
+from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, UserPut, Value, anonymous
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
+from penchant.feed.item_columns import properties_of
 from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
 
@@ -34,6 +35,7 @@ class LiveCatalogue:
         self._new: list[str] = []
         self._new_rows: dict[str, int] = {}
         self._put: dict[int, dict[str, Value]] = {}
+        self.changes = 0
 
     @property
     def base(self) -> Vocab:
@@ -82,16 +84,22 @@ class LiveCatalogue:
     def put(self, event: ItemPut) -> None:
         """Take an item's properties: the latest put wins as a whole."""
         self._put[self.ensure(event.item_id)] = dict(event.properties)
+        self.changes += 1
+
+    def changed(self) -> dict[int, dict[str, Value]]:
+        """Return the properties of every item that was put since the snapshot, by row."""
+        return self._put.copy()
 
 
 class _Tail:
     """What one user did since the snapshot; ``rows`` etc. are parallel, oldest first."""
 
-    __slots__ = ("events", "follows", "served")
+    __slots__ = ("events", "follows", "properties", "served")
 
     def __init__(self, max_events: int) -> None:
         self.events: deque[tuple[int, float, int, float]] = deque(maxlen=max_events)
         self.follows: dict[str, bool] = {}
+        self.properties: dict[str, Value] | None = None  # as put since the snapshot
         self.served: Served | None = None
 
 
@@ -144,8 +152,8 @@ class Live:
                     tail = self._tails.get(event.user_id)
                     if tail is not None:
                         tail.served = event
-                case _:
-                    pass  # users' properties do not shape a feed yet
+                case UserPut():
+                    self._tail(event.user_id).properties = dict(event.properties)
             self.head = number
         return _columns(acted, self.event_types)
 
@@ -163,6 +171,13 @@ class Live:
         joined = Interactions.joined(base, _columns(rows, self.event_types))
         late = np.diff(joined.timestamp) < 0
         return (joined.select(np.argsort(joined.timestamp, kind="stable")) if late.any() else joined), True
+
+    def properties(self, user_id: str, user: int) -> dict[str, Value]:
+        """Return what is known of a user besides what it did."""
+        tail = self._tails.get(user_id)
+        if tail is not None and tail.properties is not None:
+            return tail.properties
+        return properties_of(self.snapshot.user_table, user, without=("user_id",)) if user >= 0 else {}
 
     def follows(self, user_id: str, user: int) -> set[str]:
         """Return the ids of those whom the user follows now."""
@@ -200,8 +215,18 @@ class Live:
             self._types.append(event.event_type)
         kind = self._types.index(event.event_type)
         value = np.nan if event.event_value is None else event.event_value
-        self._tail(event.user_id).events.append((item, event.timestamp, kind, value))
+        tail = self._tail(event.user_id)
+        if event.session_id is not None and event.user_id != anonymous(event.session_id):
+            self._join(tail, anonymous(event.session_id))
+        tail.events.append((item, event.timestamp, kind, value))
         return self.user(event.user_id), item, event.timestamp, kind, value
+
+    def _join(self, tail: _Tail, stranger: str) -> None:
+        """Give a user what it did in this session before it was known by name."""
+        before = self._tails.pop(stranger, None)
+        if before is not None:
+            ordered = sorted((*tail.events, *before.events), key=lambda event: event[1])
+            tail.events = deque(ordered, maxlen=self._max_events)
 
     def _tail(self, user_id: str) -> _Tail:
         """Return a user's tail, made when new; of too many users the one idle longest goes."""

@@ -49,6 +49,12 @@ class Backend:
 
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
+        """Run as long as the app does."""
+        async with self.running():
+            yield
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
         """Load before the first request and write everything down after the last."""
         opening = None if await self._open() else asyncio.create_task(self._keep_opening())
         try:

@@ -14,17 +14,19 @@ from penchant.data.events import AnyEvent, Value
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.feed.bridge import Bridge
+from penchant.feed.filter_rule import Filtered, Promotion, run_promoted
 from penchant.feed.live import Live, as_rows
 from penchant.feed.plan import Plan
 from penchant.feed.run import run
-from penchant.feed.types import Feed, Request
-from penchant.kernel.arrays import Rows
+from penchant.feed.types import Candidates, Feed, Request
+from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.clock import Clock
 from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
 from penchant.models.base import Model, Retriever, Similar
 from penchant.workspace.catalogue import SAME_FOR_ALL
+from penchant.workspace.filters import FilterAsked, FilterBook, PromotionAsked
 from penchant.workspace.plans import Planner
 from penchant.workspace.registry import Pointer, Registry
 from penchant.workspace.settings import Settings
@@ -54,6 +56,7 @@ class _View:
     planner: Planner
     models: Mapping[str, Bridge]
     plans: Mapping[str, Plan]
+    filters: FilterBook
     pending: list[Interactions]  # what the live state has taken and the online models have not
 
 
@@ -96,15 +99,18 @@ class Serving:
         exclude: Sequence[str] = (),
         item_id: str | None = None,
         context: Mapping[str, str] | None = None,
+        filters: Sequence[FilterAsked] = (),
+        promotions: Sequence[PromotionAsked] = (),
         explain: bool = False,
     ) -> Feed:
         """Return ``k`` items for a user, known or not, and log what was served in the background.
 
         ``item_id`` is the anchor of a feed of related items; ``explain`` fills in each slot's ``why``.
+        ``filters`` apply to all items but those of ``promotions``, which have filters of their own.
 
         Raises:
             NotFound: there is no feed of that name, or no such anchor.
-            InputError: ``k`` is outside 1..k_max of the feed.
+            InputError: ``k`` is outside 1..k_max of the feed, or a filter or promotion is wrong.
             NotReady: the log has taken no events for a while and no more can wait.
         """
         view = self._view
@@ -120,7 +126,12 @@ class Serving:
                 item=-1 if item_id is None else self._item_row(view, item_id),
                 context=context or {},
             )
-        feed = run(plan, request, derive(self._settings.workspace.seed, request.request_id), explain=explain)
+        rng = derive(self._settings.workspace.seed, request.request_id)
+        if filters or promotions:
+            rules, promoted = self._asked(view, request, filters, promotions)
+            feed = run_promoted(plan, request, rng, rules=rules, promotions=promoted, explain=explain)
+        else:
+            feed = run(plan, request, rng, explain=explain)
         if plan.log_served:
             self._writer.put(feed, now)
         return feed
@@ -159,6 +170,27 @@ class Serving:
         last = np.where(np.isnan(scores), np.inf, -scores)
         order: list[int] = np.argsort(last, kind="stable").tolist()
         return [(item_ids[i], None if np.isnan(scores[i]) else float(scores[i])) for i in order]
+
+    def passing(self, user_id: str, item_ids: Sequence[str], filters: Sequence[FilterAsked]) -> list[str]:
+        """Return the items that pass all filters for a user, in the order given; unknown ones pass none.
+
+        Raises:
+            InputError: a filter is wrong.
+        """
+        view = self._view
+        request = self._request(view, "rank", user_id, k=len(item_ids), now=self._clock.now())
+        rules, _ = self._asked(view, request, filters, ())
+        rows = self._rows(view, item_ids)
+        keep = rows >= 0
+        for rule in rules:
+            known = readonly(np.flatnonzero(keep).astype(np.int32))
+            candidates = Candidates(source="", items=rows[known], scores=np.zeros(len(known), np.float32))
+            keep[known] = rule.judge(request, candidates).keep
+        return [item_ids[i] for i in np.flatnonzero(keep).tolist()]
+
+    def item_columns(self) -> list[str]:
+        """Return the names of the items' properties."""
+        return self._view.filters.columns(self._clock.now()).names
 
     def record(self, events: Sequence[AnyEvent]) -> Appended:
         """Store events and fold them in: durable on return, in this process's next feed at once."""
@@ -238,6 +270,7 @@ class Serving:
             planner=planner,
             models=models,
             plans=planner.plans(models),
+            filters=FilterBook(live),
             pending=[],
         )
 
@@ -283,6 +316,19 @@ class Serving:
             fresh=fresh,
             catalogue=view.live.catalogue,
         )
+
+    def _asked(
+        self,
+        view: _View,
+        request: Request,
+        filters: Sequence[FilterAsked],
+        promotions: Sequence[PromotionAsked],
+    ) -> tuple[list[Filtered], list[Promotion]]:
+        history, now = request.history, request.now
+        user = view.live.properties(request.user_id, request.user)
+        rules = [view.filters.rule(one, history=history, user=user, now=now) for one in filters]
+        promoted = [view.filters.promotion(one, history=history, user=user, now=now) for one in promotions]
+        return rules, promoted
 
     def _rows(self, view: _View, item_ids: Sequence[str]) -> Rows:
         return as_rows(map(view.live.catalogue.row, item_ids))

@@ -1,0 +1,115 @@
+"""Dataset groups: workspaces of their own below ``groups/``, beside the server's own workspace."""
+
+import asyncio
+import shutil
+import tomllib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, final
+
+from penchant.http.backend import Backend
+from penchant.http.metrics import Metrics
+from penchant.http.personalize.errors import AwsError, invalid, not_found
+from penchant.kernel.folders import write_atomically
+from penchant.workspace.service import Workspace
+from penchant.workspace.settings import FILE, Settings
+from penchant.workspace.toml import to_toml
+
+OWN = "default"
+"""The name of the group that is the server's own workspace: its feeds answer as campaigns of their names."""
+
+_HEADER = "# Written by the Personalize API of this server: change it through CreateSolution, not by hand.\n"
+
+
+@final
+class Groups:
+    """Opens each group once a worker, and again when its settings were changed by any worker."""
+
+    def __init__(self, own: Backend) -> None:
+        self._own = own
+        self._open: dict[str, tuple[int, Backend, AsyncExitStack]] = {}
+        self._lock = asyncio.Lock()
+
+    @property
+    def root(self) -> Path:
+        """Return the folder that holds the groups."""
+        return self._own.workspace.folder / "groups"
+
+    def folder(self, name: str) -> Path:
+        """Return a group's workspace folder.
+
+        Raises:
+            AwsError: there is no such group.
+        """
+        if name == OWN:
+            return self._own.workspace.folder
+        folder = self.root / name
+        if not (folder / FILE).exists():
+            raise not_found(f"There is no dataset group '{name}'.")
+        return folder
+
+    async def backend(self, name: str) -> Backend:
+        """Return what answers for a group in this worker."""
+        if name == OWN:
+            return self._own
+        folder = self.folder(name)
+        stamp = (folder / FILE).stat().st_mtime_ns
+        async with self._lock:
+            held = self._open.get(name)
+            if held is not None and held[0] == stamp:
+                return held[1]
+            if held is not None:
+                await held[2].aclose()
+                held[1].workspace.close()
+            stack = AsyncExitStack()
+            workspace = await asyncio.to_thread(Workspace.open, folder)
+            backend = Backend(workspace, Metrics())
+            await stack.enter_async_context(backend.running())
+            self._open[name] = (stamp, backend, stack)
+            return backend
+
+    async def create(self, name: str) -> None:
+        """Make an empty group.
+
+        Raises:
+            AwsError: the name is taken.
+        """
+        folder = self.root / name
+        if name == OWN or folder.exists():
+            raise AwsError("ResourceAlreadyExistsException", f"There is a dataset group '{name}' already.")
+        await asyncio.to_thread(_write, folder, Settings())
+
+    async def declare(self, name: str, recipes: Mapping[str, Any], feeds: Mapping[str, Any]) -> None:
+        """Add recipes and feeds to a group's settings; they are checked before anything is written."""
+        folder = self.folder(name)
+        if name == OWN:
+            raise invalid(
+                "The server's own workspace is set up in its penchant.toml. Create a dataset group."
+            )
+        tables: dict[str, Any] = tomllib.loads((folder / FILE).read_text(encoding="utf-8"))
+        tables["recipes"] = {**tables.get("recipes", {}), **recipes}
+        tables["feeds"] = {**tables.get("feeds", {}), **feeds}
+        await asyncio.to_thread(_write, folder, Settings.of_toml(to_toml(tables)))
+
+    async def delete(self, name: str) -> None:
+        """Remove a group and all its data."""
+        folder = self.folder(name)
+        async with self._lock:
+            held = self._open.pop(name, None)
+            if held is not None:
+                await held[2].aclose()
+                held[1].workspace.close()
+        await asyncio.to_thread(shutil.rmtree, folder)
+
+    async def close(self) -> None:
+        """Close every group that this worker opened."""
+        async with self._lock:
+            for _, backend, stack in self._open.values():
+                await stack.aclose()
+                backend.workspace.close()
+            self._open.clear()
+
+
+def _write(folder: Path, settings: Settings) -> None:
+    write_atomically(folder / FILE, (_HEADER + settings.to_toml()).encode())

@@ -1,0 +1,306 @@
+"""The runtime and the events: recommendations, rankings, and what users do."""
+
+import math
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from penchant.data.events import Acted, AnyEvent, ItemPut, UserPut, Value, anonymous
+from penchant.feed.filter_parse import parse_values
+from penchant.feed.types import Slot
+from penchant.http.checks import check_events
+from penchant.http.personalize.errors import invalid, not_found
+from penchant.http.personalize.groups import OWN, Groups
+from penchant.http.personalize.requests import Access, decoded
+from penchant.http.personalize.runtime_requests import (
+    EventIn,
+    GetPersonalizedRanking,
+    GetRecommendations,
+    PromotionIn,
+    PutEvents,
+    PutItems,
+    PutUsers,
+)
+from penchant.http.personalize.store import Store, path_of
+from penchant.kernel.clock import Clock
+from penchant.kernel.names import did_you_mean
+from penchant.workspace.filters import FilterAsked, PromotionAsked
+from penchant.workspace.serving import Serving
+
+_DEFAULT_RESULTS, _MOST_RESULTS, _MOST_WITH_METADATA = 25, 500, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """What an ARN of a campaign or recommender stands for. ``model`` ranks; None = whichever can."""
+
+    group: str
+    feed: str
+    role: str
+    model: str | None
+    metadata: bool
+
+
+@final
+class Runtime:
+    """Answers personalize-runtime and personalize-events."""
+
+    def __init__(self, store: Store, groups: Groups, clock: Clock) -> None:
+        self._store = store
+        self._groups = groups
+        self._clock = clock
+
+    async def recommendations(self, body: bytes, access: Access) -> dict[str, Any]:
+        """GetRecommendations."""
+        asked: GetRecommendations = decoded(body, GetRecommendations)
+        target = self._target(asked.campaign_arn or asked.recommender_arn, access)
+        k = asked.num_results or _DEFAULT_RESULTS
+        most = _MOST_WITH_METADATA if asked.metadata_columns else _MOST_RESULTS
+        if k > most:
+            raise invalid(f"numResults must be at most {most}, got {k}.")
+        if target.role == "similar" and asked.item_id is None:
+            raise invalid("itemId is required: this recipe recommends items like one.")
+        if target.role == "personal" and asked.user_id is None:
+            raise invalid("userId is required: this recipe recommends to a user.")
+        serving = (await self._groups.backend(target.group)).serving
+        feed = serving.feed(
+            target.feed,
+            asked.user_id or "",
+            k=k,
+            item_id=asked.item_id if target.role == "similar" else None,
+            context=asked.context,
+            filters=self._filters(asked.filter_arn, asked.filter_values, target.group, access),
+            promotions=[self._promotion(one, target.group, access) for one in asked.promotions],
+        )
+        metadata = _columns(asked.metadata_columns, target, serving)
+        return {
+            "itemList": [_item(slot, serving, metadata) for slot in feed.slots],
+            "recommendationId": feed.request_id,
+        }
+
+    async def ranking(self, body: bytes, access: Access) -> dict[str, Any]:
+        """GetPersonalizedRanking: scores sum to 1 over the known items, unknown ones go last with none."""
+        asked: GetPersonalizedRanking = decoded(body, GetPersonalizedRanking)
+        target = self._target(asked.campaign_arn, access)
+        if target.role not in ("ranking", "personal"):
+            raise invalid("This campaign's recipe does not rank. Use aws-personalized-ranking.")
+        serving = (await self._groups.backend(target.group)).serving
+        items = list(dict.fromkeys(asked.input_list))
+        filters = self._filters(asked.filter_arn, asked.filter_values, target.group, access)
+        if filters:
+            items = serving.passing(asked.user_id, items, filters)
+        ranked = serving.rank(asked.user_id, items, model=target.model)
+        metadata = _columns(asked.metadata_columns, target, serving)
+        shares = _shares([score for _, score in ranked])
+        return {
+            "personalizedRanking": [
+                {
+                    "itemId": item_id,
+                    **({} if share is None else {"score": share}),
+                    **_metadata(serving, item_id, metadata if share is not None else ()),
+                }
+                for (item_id, _), share in zip(ranked, shares, strict=True)
+            ],
+            "recommendationId": uuid.uuid4().hex,
+        }
+
+    async def events(self, body: bytes, access: Access) -> dict[str, Any]:
+        """PutEvents: acknowledged when they are on disk."""
+        asked: PutEvents = decoded(body, PutEvents)
+        tracker = self._store.find(f"event-tracker/{asked.tracking_id}")
+        if tracker is None:
+            raise invalid(f"There is no event tracker with trackingId '{asked.tracking_id}'.")
+        access.check(tracker.group)
+        user = asked.user_id or anonymous(asked.session_id)
+        await self._write(
+            tracker.group, [_acted(event, user, asked.session_id) for event in asked.event_list]
+        )
+        return {}
+
+    async def items(self, body: bytes, access: Access) -> dict[str, Any]:
+        """PutItems."""
+        asked: PutItems = decoded(body, PutItems)
+        group = self._dataset(asked.dataset_arn, "ITEMS", access)
+        now = self._clock.now()
+        await self._write(
+            group,
+            [
+                ItemPut(
+                    event_id=uuid.uuid4().hex,
+                    timestamp=now,
+                    item_id=one.item_id,
+                    properties=_properties(one.properties),
+                )
+                for one in asked.items
+            ],
+        )
+        return {}
+
+    async def users(self, body: bytes, access: Access) -> dict[str, Any]:
+        """PutUsers."""
+        asked: PutUsers = decoded(body, PutUsers)
+        group = self._dataset(asked.dataset_arn, "USERS", access)
+        now = self._clock.now()
+        await self._write(
+            group,
+            [
+                UserPut(
+                    event_id=uuid.uuid4().hex,
+                    timestamp=now,
+                    user_id=one.user_id,
+                    properties=_properties(one.properties),
+                )
+                for one in asked.users
+            ],
+        )
+        return {}
+
+    async def _write(self, group: str, events: Sequence[AnyEvent]) -> None:
+        check_events(events, now=self._clock.now())
+        await (await self._groups.backend(group)).writer.write(events)
+
+    def _target(self, arn: str | None, access: Access) -> _Target:
+        if arn is None:
+            raise invalid("campaignArn or recommenderArn is required.")
+        path = path_of(arn)
+        resource = self._store.find(path)
+        if resource is None:
+            kind, _, name = path.partition("/")
+            if kind != "campaign":
+                raise not_found(f"There is no campaign or recommender {arn}.")
+            access.check(OWN)
+            return _Target(group=OWN, feed=name, role="any", model=None, metadata=True)
+        access.check(resource.group)
+        if resource.kind == "recommender":
+            trained, config = resource, resource.fields["recommenderConfig"]
+        elif resource.kind == "campaign":
+            trained, config = (
+                self._store.get(path_of(resource.fields["_solutionArn"])),
+                resource.fields["campaignConfig"],
+            )
+        else:
+            raise invalid(f"{arn} is neither a campaign nor a recommender.")
+        role = trained.fields["_role"]
+        return _Target(
+            group=resource.group,
+            feed=trained.name,
+            role=role,
+            model=trained.name,
+            metadata=bool(config.get("enableMetadataWithRecommendations")),
+        )
+
+    def _filters(
+        self, arn: str | None, values: dict[str, str], group: str, access: Access
+    ) -> list[FilterAsked]:
+        if arn is None:
+            return []
+        resource = self._store.get(path_of(arn, "filter"))
+        access.check(resource.group)
+        if resource.group != group:
+            raise invalid(f"The filter {arn} belongs to another dataset group.")
+        return [
+            FilterAsked(
+                name=resource.name,
+                expression=resource.fields["filterExpression"],
+                parameters={name: parse_values(value) for name, value in values.items()},
+            )
+        ]
+
+    def _promotion(self, asked: PromotionIn, group: str, access: Access) -> PromotionAsked:
+        (chosen,) = self._filters(asked.filter_arn, asked.filter_values, group, access)
+        return PromotionAsked(name=asked.name, percent=asked.percent_promoted_items, filter=chosen)
+
+    def _dataset(self, arn: str, type_: str, access: Access) -> str:
+        dataset = self._store.get(path_of(arn, "dataset"))
+        access.check(dataset.group)
+        if dataset.fields["datasetType"] != type_:
+            raise invalid(f"{arn} is not a dataset of {type_.lower()}.")
+        return dataset.group
+
+
+def _acted(event: EventIn, user: str, session: str) -> Acted:
+    properties = _properties(event.properties)
+    item = event.item_id or properties.pop("item_id", None)
+    if not isinstance(item, str):
+        raise invalid("Every event needs an itemId.")
+    source = event.metric_attribution.get("eventAttributionSource")
+    return Acted(
+        event_id=event.event_id or uuid.uuid4().hex,
+        timestamp=event.sent_at,
+        user_id=user,
+        item_id=item,
+        event_type=event.event_type,
+        event_value=event.event_value,
+        impression=event.impression,
+        recommendation_id=event.recommendation_id,
+        session_id=session,
+        properties=properties if source is None else {**properties, "event_attribution_source": source},
+    )
+
+
+def _properties(text: str | None) -> dict[str, Value]:
+    """Return a JSON object in camelCase as properties in snake_case."""
+    if text is None:
+        return {}
+    given: dict[str, Value] = decoded(text.encode(), dict[str, Value])
+    return {snake(name): value for name, value in given.items()}
+
+
+def snake(name: str) -> str:
+    """Return ``creationTimestamp`` and ``CREATION_TIMESTAMP`` as ``creation_timestamp``."""
+    return name.lower() if name.isupper() else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def _item(slot: Slot, serving: Serving, columns: Sequence[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {"itemId": slot.item_id}
+    if math.isfinite(slot.score):
+        told["score"] = slot.score
+    if slot.source.startswith("promotion:"):
+        told["promotionName"] = slot.source.removeprefix("promotion:")
+        told["reason"] = ["Promoted item"]
+    elif slot.source.endswith("popular") or slot.source == "fallback":
+        told["reason"] = ["Popular item"]
+    return {**told, **_metadata(serving, slot.item_id, columns)}
+
+
+def _metadata(serving: Serving, item_id: str, columns: Sequence[str]) -> dict[str, Any]:
+    if not columns:
+        return {}
+    known = {name.lower(): value for name, value in serving.item(item_id).items()}
+    found = {column: known.get(column.lower()) for column in columns}
+    return {"metadata": {c: _text(v) for c, v in found.items() if v is not None}}
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "|".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _columns(asked: dict[str, list[str]], target: _Target, serving: Serving) -> Sequence[str]:
+    for table in asked:
+        if table != "ITEMS":
+            raise invalid(f"metadataColumns are of ITEMS, not of '{table[:50]}'.")
+    columns = asked.get("ITEMS", [])
+    if columns and not target.metadata:
+        raise invalid("Metadata is not enabled: set enableMetadataWithRecommendations on the campaign.")
+    known = serving.item_columns()
+    for column in columns:
+        if column.lower() not in {name.lower() for name in known}:
+            raise invalid(f"Items have no column '{column[:100]}'. {did_you_mean(column, known)}".strip())
+    return columns
+
+
+def _shares(scores: Sequence[float | None]) -> list[float | None]:
+    """Return scores as shares that sum to 1: softmax over the items that have one."""
+    known = [score for score in scores if score is not None]
+    if not known:
+        return [None] * len(scores)
+    top = max(known)
+    weights = [None if score is None else math.exp(score - top) for score in scores]
+    total = sum(weight for weight in weights if weight is not None)
+    return [None if weight is None else weight / total for weight in weights]

@@ -117,7 +117,7 @@ class Tour:
         self._tell(lambda: show_insights(here, insights))
         with self._step("Train the recipes of penchant.toml") as progress:
             cards = workspace.train(progress=progress)
-        self._tell(lambda: show_cards(here, cards))
+        self._tell(lambda: show_cards(here, list(workspace.settings.recipes), cards))
         with self._step("Evaluate them: learn before one moment, test on what followed") as progress:
             board = workspace.evaluate("time", progress=progress)
         self._tell(lambda: here.say(board.text()))

@@ -77,7 +77,7 @@ _USERS = """
 _ITEMS = f"""
     SELECT CAST(product_id AS VARCHAR) AS item_id,
            UPPER(LEFT(what, 1)) || LOWER(SUBSTRING(what, 2)) || COALESCE(', ' || LOWER(package_size), '')
-             AS name,
+             AS title,
            department, product_category AS category, product_type AS type, brand, package_size AS size,
            CAST(manufacturer_id AS VARCHAR) AS manufacturer
     FROM (SELECT *, COALESCE(product_type, product_category, department) AS what FROM products)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from penchant.feed.types import Feed, Step
     from penchant.workspace.serving import Serving
 
-_NAMES = ("name", "title")
 _DETAILS = ("department", "category", "brand", "genres", "author")
 
 
@@ -40,6 +39,8 @@ def recommend(
     with here.workspace() as workspace, _served(workspace.serving()) as serving:
         answer = serving.feed(feed, user, k=k, explain=explain)
         items = [serving.item(slot.item_id) for slot in answer.slots]
+        if not serving.known_events(user):
+            here.note(f"Nothing is known of user '{user}': the feed is what suits everybody.")
     here.answer(
         feed_document(answer, items, explain=explain), lambda: show_feed(here, answer, items, explain=explain)
     )
@@ -139,8 +140,8 @@ def show_feed(here: Session, feed: "Feed", items: Sequence[dict[str, Any]], *, e
 
 
 def item_name(item_id: str, properties: dict[str, Any]) -> str:
-    """Return what a person calls an item: its name or title, else its id."""
-    return next((str(properties[key]) for key in _NAMES if properties.get(key)), item_id)
+    """Return what a person calls an item: its title or name, else its id."""
+    return str(properties.get("title") or properties.get("name") or item_id)
 
 
 def item_detail(properties: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ import typer
 from penchant.cli.session import Folder, Json, Session, number, seconds, session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from penchant.models.base import Card
 
 
@@ -33,7 +35,8 @@ def train(
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
         cards = workspace.train(recipes or (), progress=progress)
-    here.answer(cards, lambda: show_cards(here, cards))
+        names = recipes or list(workspace.settings.recipes)
+    here.answer(dict(zip(names, cards, strict=True)), lambda: show_cards(here, names, cards))
 
 
 def evaluate(
@@ -59,10 +62,11 @@ def evaluate(
     here.answer(board, lambda: here.say(board.text()))
 
 
-def show_cards(here: Session, cards: "list[Card]") -> None:
+def show_cards(here: Session, names: "Sequence[str]", cards: "Sequence[Card]") -> None:
     """Print how each model came to be."""
     rows = [
         [
+            name,
             card.recipe,
             seconds(card.seconds),
             seconds(card.cpu_seconds),
@@ -71,7 +75,7 @@ def show_cards(here: Session, cards: "list[Card]") -> None:
             number(card.items),
             number(card.interactions),
         ]
-        for card in cards
+        for name, card in zip(names, cards, strict=True)
     ]
-    columns = ["recipe", "time", "CPU", "peak memory", "users", "items", "interactions"]
-    here.table(columns, rows, right=range(1, 7))
+    columns = ["name", "recipe", "time", "CPU", "peak memory", "users", "items", "interactions"]
+    here.table(columns, rows, right=range(2, 8))

@@ -30,6 +30,7 @@ the reader's light or dark theme and the width of the window; under each stands 
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +46,7 @@ from penchant.kernel.folders import write_atomically
 from penchant.reports.charts import Chart
 
 Cell: TypeAlias = str | float | int | None
-"""A value in a table: numbers are set to the right, thousands separated, floats to three digits."""
+"""A value in a table: thousands separated, floats to three digits; columns of numbers set to the right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,14 @@ def _spec(chart: Chart) -> Markup:
 
 def _numeric_in(column: int, rows: Sequence[Sequence[Cell]]) -> bool:
     cells = [row[column] for row in rows if row[column] is not None]
-    return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+    return bool(cells) and all(isinstance(cell, int | float) or _is_number(cell) for cell in cells)
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _table_of(chart: Chart) -> Table:

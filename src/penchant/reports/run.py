@@ -98,7 +98,7 @@ def _weekly(snapshot: Snapshot) -> Chart:
     counts = np.bincount(week)[: max(int(week[-1]), 1)]  # the last week is only begun
     low, high = int(counts.argmin()), int(counts.argmax())
     return lines(
-        title="Interactions a week",
+        title="Interactions per week",
         see=f"From {counts[low]:,} in week {low + 1} to {counts[high]:,} in week {high + 1}. "
         "A gap or a jump here would show in every model.",
         x=Axis(label="Week of the data", unit="number"),
@@ -115,7 +115,7 @@ def _per_user(snapshot: Snapshot) -> Chart:
     middle = int(np.median(counts))
     few = float((counts < 5).mean())
     return histograms(
-        title="Interactions a user",
+        title="Interactions per user",
         see=f"Half of the users have more than {middle:,}; {few:.1%} have fewer than five, too few to "
         "personalise well. The top 1% is cut off.",
         x=Axis(label="Interactions of a user", unit="count"),
@@ -130,9 +130,7 @@ def _quality(board: Leaderboard) -> Section:
     chart = intervals(
         title=f"{label} of each recipe",
         see=_verdict(board),
-        x=Axis(
-            label=f"{label}, dot = mean over users, line = {board.level:.0%} interval", options={"zero": True}
-        ),
+        x=Axis(label=f"{label}, mean and {board.level:.0%} interval", options={"zero": True}),
         y=Axis(label="Recipe"),
         rows=[
             Estimate(
@@ -146,8 +144,11 @@ def _quality(board: Leaderboard) -> Section:
         ],
     )
     heads, *rows = board.rows()
-    table = Table(columns=["Recipe", *heads[1:]], rows=[[row[0], *map(_cell, row[1:])] for row in rows])
-    lead = f"{board.description} {board.requests:,} users were asked about, among {board.items:,} items."
+    table = Table(columns=["Recipe", *heads[1:]], rows=rows)
+    lead = (
+        f"Protocol {board.protocol}: {board.description}. "
+        f"{board.requests:,} users were asked about, among {board.items:,} items."
+    )
     return Section(title="Which recipe recommends best", lead=lead, blocks=[chart, table])
 
 
@@ -160,13 +161,6 @@ def _verdict(board: Leaderboard) -> str:
     d = others[rival]
     sure = "the interval of the paired difference" if d.low > 0 else "not certain: the interval"
     return f"{best.name} is {d.mean:+.4f} against {rival}, the next ({sure}: {d.low:+.4f} to {d.high:+.4f})."
-
-
-def _cell(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _feed(feed: SampleFeed) -> Section:

@@ -208,6 +208,11 @@ class Serving:
         view = self._view
         return view.live.catalogue.properties(self._item_row(view, item_id))
 
+    def known_events(self, user_id: str) -> int:
+        """Return how many interactions of a user are known here, 0 for somebody new."""
+        live = self._view.live
+        return len(live.history(user_id, live.user(user_id))[0])
+
     def refresh(self) -> None:
         """Follow the log's tail and the pointer to the current models; cheap when nothing is new."""
         with self._loading:

@@ -225,6 +225,11 @@ def test_gaps_by_the_hour_and_not_in_thin_data() -> None:
     assert (start - first + 8 * 3600, stop - first + 8 * 3600) == (4 * DAY, 6 * DAY + 8 * 3600)
     thin = np.sort(np.random.default_rng(1).uniform(0, 365 * DAY, 150))
     assert find_gaps(thin, width=DAY, least=3) == []
+    days = np.arange(0.0, 400, 3)
+    bursts = np.repeat(np.concatenate([days, days + 420]), 40) * DAY
+    assert find_gaps(bursts, width=DAY, least=3) == []
+    weekdays = np.array([d for d in range(400) if d % 7 < 5 and not 100 <= d < 105], float)
+    assert len(find_gaps(np.repeat(weekdays, 40) * DAY, width=DAY, least=3)) == 1
     stragglers = np.concatenate([np.repeat(np.arange(16.0), 1000) * DAY, np.arange(20.0, 40, 7) * DAY])
     assert find_gaps(stragglers, width=DAY, least=3) == []
 

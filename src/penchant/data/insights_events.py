@@ -22,6 +22,7 @@ _NO_IDS = (
     *("n/a", "N/A", "NA", "<NA>", "unknown", "Unknown"),
 )
 _QUIET = 50  # interactions that a gap must have swallowed
+_STEADY = 0.6  # share of the other bins with events: five of seven days, sixteen of twenty-four hours
 
 
 def event_insights(snapshot: Snapshot) -> Iterator[Insight]:
@@ -135,8 +136,8 @@ def _gaps(snapshot: Snapshot) -> Iterator[Insight]:
 def find_gaps(time: F64, *, width: float, least: int) -> list[tuple[float, float]]:
     """Return (start, stop) of each run of ``least`` or more bins of ``width`` seconds without an event.
 
-    ``time`` ascends. A run counts where events are frequent on both sides (a quarter of the usual within
-    seven bins) and it should have held at least 50.
+    ``time`` ascends. A run counts where it should have held at least 50 events, where they are frequent on
+    both sides (a quarter of the usual over seven bins), and where most other bins are not empty.
     """
     bins = ((time - time[0]) // width).astype(np.int64)
     counts = np.bincount(bins)
@@ -145,10 +146,11 @@ def find_gaps(time: F64, *, width: float, least: int) -> list[tuple[float, float
     found: list[tuple[float, float]] = []
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         long = stop - start >= least and (stop - start) * usual >= _QUIET
-        busy = min(counts[max(0, start - 7) : start].mean(), counts[stop : stop + 7].mean()) if long else 0.0
-        if long and busy >= usual / 4:
+        busy = min(counts[max(0, start - 7) : start].sum(), counts[stop : stop + 7].sum()) / 7 >= usual / 4
+        if long and busy:
             found.append((float(time[0] + start * width), float(time[0] + stop * width)))
-    return found
+    others = len(counts) - sum(stop - start for start, stop in found) / width
+    return found if np.count_nonzero(counts) >= _STEADY * others else []
 
 
 def _runs(which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[I64, I64]:

@@ -17,8 +17,8 @@ from penchant.kernel.arrow import ArrowColumn, pc
 
 PropertyType: TypeAlias = Literal["category", "number", "text", "timestamp", "empty"]
 
-# 15 digits are exact in a float; a leading zero or a capital E is a code, not a number.
-_JSON_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?(e[-+][0-9]{2,3})?$"
+# 15 digits are exact in a float, more before the point are a code; so are a leading zero and a capital E.
+_JSON_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,30})?(e[-+][0-9]{2})?$"
 _SPECIAL = r'["\\\x00-\x1f]'
 _CONTROL = r"[\x00-\x1f]"
 _ISO = re.compile(r'^"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"$')

@@ -64,7 +64,7 @@ def test_the_wire_shape_of_an_error_is_pinned(client: TestClient) -> None:
         ("/v1/feeds/home/u/x", 404, "not_found", None),
         ("/v1/items/nothing", 404, "not_found", None),
         ("/v1/items/i000/similar?k=0", 400, "input_error", "k"),
-        ("/", 404, "not_found", None),
+        ("/nothing", 404, "not_found", None),
         ("/v2", 404, "not_found", None),
         ("/v1/rank", 405, "method_not_allowed", None),
     ],

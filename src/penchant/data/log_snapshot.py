@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from penchant.data.columns import typed_columns
 from penchant.data.eventlog import COLUMNS, EventLog
+from penchant.data.events import ANONYMOUS
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.kernel.arrays import I64
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, ArrowTable, pc
@@ -27,8 +28,9 @@ def snapshot_of(
 
     Actions and follows count up to and at the cut-off. The latest put of a user or an item wins as a whole,
     by time, then by number. Puts count whatever their time: a catalogue imported today describes the items of
-    last year. A follow began with the first `Followed` since the last one that ended it. The digest depends
-    on what the events say, not on how they are stored.
+    last year. What was done in a session before an event gave it a user is that user's. A follow began with
+    the first `Followed` since the last one that ended it. The digest depends on what the events say, not on
+    how they are stored.
 
     Raises:
         InputError: the log has neither an action nor an item, or properties that are not JSON.
@@ -40,7 +42,7 @@ def snapshot_of(
     )
     follows = source.table("followed", ["timestamp", "user_id", "followed_id", "active"], cutoff=cutoff)
     return build_snapshot(
-        interactions,
+        _by_name(source, interactions, cutoff=cutoff),
         items=_described(source, "item_put", "item_id"),
         users=_described(source, "user_put", "user_id"),
         follows=_current(follows) if follows.num_rows else None,
@@ -88,6 +90,47 @@ def _encoded(batches: list[ArrowBatch]) -> ArrowTable:
         columns["event_value"] = columns["event_value"].cast(pa.float32())
         del columns["number"]
     return pa.table(columns)
+
+
+def _by_name(source: _Source, interactions: ArrowTable, *, cutoff: float | None) -> ArrowTable:
+    """Return the interactions with users known by a session only as who these sessions turned out to be.
+
+    The log is read a second time only when there are such users.
+    """
+    column = interactions["user_id"]
+    strangers = [pc.filter(d, pc.starts_with(d, ANONYMOUS)) for d in _dictionaries(column)]
+    if not any(len(found) for found in strangers):
+        return interactions
+    sessions = pc.utf8_slice_codeunits(
+        pc.unique(pa.chunked_array(strangers, pa.string())), start=len(ANONYMOUS), stop=None
+    )
+    names: dict[str, str] = {}
+    for batch in source.batches("acted", ["timestamp", "user_id", "session_id"]):
+        known = pc.and_(
+            pc.is_in(batch["session_id"], value_set=sessions),
+            pc.invert(pc.starts_with(batch["user_id"], ANONYMOUS)),
+        )
+        if cutoff is not None:
+            known = pc.and_(known, pc.less_equal(batch["timestamp"], cutoff))
+        found = batch.filter(known)
+        names.update(zip(found["session_id"].to_pylist(), found["user_id"].to_pylist(), strict=True))
+    renamed = [
+        pa.DictionaryArray.from_arrays(
+            chunk.indices,
+            pa.array([names.get(_session(id_), id_) for id_ in chunk.dictionary.to_pylist()], pa.string()),
+        )
+        for chunk in column.chunks
+    ]
+    at = interactions.column_names.index("user_id")
+    return interactions.set_column(at, "user_id", pa.chunked_array(renamed))
+
+
+def _session(user_id: str) -> str:
+    return user_id.removeprefix(ANONYMOUS) if user_id.startswith(ANONYMOUS) else ""
+
+
+def _dictionaries(column: ArrowColumn) -> list[ArrowColumn]:
+    return [chunk.dictionary for chunk in column.chunks] if pa.types.is_dictionary(column.type) else []
 
 
 def _described(source: _Source, kind: str, key: str) -> ArrowTable | None:

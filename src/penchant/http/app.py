@@ -18,6 +18,9 @@ from penchant.http.access import HEADER, Access, read_key
 from penchant.http.backend import Backend
 from penchant.http.errors import HANDLERS, Problem, error_response
 from penchant.http.metrics import Metrics
+from penchant.http.personalize.routes import PATHS as SIGNED_PATHS
+from penchant.http.personalize.routes import ROUTES as PERSONALIZE_ROUTES
+from penchant.http.personalize.routes import Personalize
 from penchant.http.routes import ROUTES
 from penchant.kernel.errors import InputError
 from penchant.workspace.service import Workspace
@@ -81,7 +84,7 @@ class Service(Litestar):
         scope["path"] = quote(scope["path"]) if raw is None else raw.split(b"?", 1)[0].decode("latin-1")
         try:
             access: Access = self.state.access
-            if access.allows(scope["path"], scope["headers"]):
+            if scope["path"] in SIGNED_PATHS or access.allows(scope["path"], scope["headers"]):
                 await super().__call__(scope, receive, counted)
             else:
                 await _UNAUTHORIZED(scope, receive, counted)
@@ -105,15 +108,16 @@ def create_app(workspace: Workspace) -> Litestar:
     """Return the ASGI app that serves a workspace.
 
     Raises:
-        InputError: the API key that the settings name is missing or empty.
+        InputError: an API key or secret that the settings name is missing or empty.
     """
     settings = workspace.settings.server
     backend = Backend(workspace, Metrics())
     key = read_key(settings, workspace.folder)
+    personalize = Personalize(backend, open_to_all=key is None)
     return Service(
-        ROUTES,
-        state=State({"backend": backend, "access": Access(key)}),
-        lifespan=[backend.lifespan],
+        [*ROUTES, *PERSONALIZE_ROUTES],
+        state=State({"backend": backend, "access": Access(key), "personalize": personalize}),
+        lifespan=[backend.lifespan, personalize.lifespan],
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_kb * 1024,
         exception_handlers=HANDLERS,

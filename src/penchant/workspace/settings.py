@@ -111,6 +111,21 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     max_exclude: Count = 1000
 
 
+class KeySettings(Section, frozen=True, kw_only=True):
+    """One access key of the drop-in for Amazon Personalize; the secret never stands in the file."""
+
+    access_key_id: Annotated[str, Meta(pattern="^[A-Za-z0-9]{4,128}$")]
+    secret_env: str
+    groups: list[str] = []
+
+
+class PersonalizeSettings(Section, frozen=True, kw_only=True):
+    """``[personalize]``."""
+
+    keys: list[KeySettings] = []
+    buckets: dict[str, str] = {}
+
+
 class EvaluationSettings(Section, frozen=True, kw_only=True):
     """``[evaluation]``."""
 
@@ -125,6 +140,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "server": ServerSettings,
     "evaluation": EvaluationSettings,
     "personas": PersonaSettings,
+    "personalize": PersonalizeSettings,
 }
 
 
@@ -139,6 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     personas: PersonaSettings = PersonaSettings()
+    personalize: PersonalizeSettings = PersonalizeSettings()
 
     @classmethod
     def read(cls, folder: Path) -> "Settings":

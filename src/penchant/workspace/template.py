@@ -122,4 +122,13 @@ fallback = "popular"
 # columns = [{ column = "age", how = "levels" }, { column = "likes", how = "labels", within = "price" }]
 # Dimensions kept before clustering.
 # rank = 6
+
+
+[personalize]
+# Clients of Amazon Personalize (boto3 with endpoint_url) sign with one of these keys; the secret is read from
+# the environment. groups are the dataset groups that the key may use; without it all. Without any key,
+# unsigned clients are served too, as long as only this machine can reach the server.
+# keys = [{ access_key_id = "AKIDEXAMPLE", secret_env = "PENCHANT_SECRET", groups = ["shop"] }]
+# Where s3://NAME/... of an import is on this machine.
+# buckets = { my-bucket = "/mnt/my-bucket" }
 """

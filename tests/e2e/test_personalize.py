@@ -1,0 +1,381 @@
+"""The real boto3 against the real server: nothing patched, every answer held against botocore's model."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.model import ListShape, MapShape, StructureShape
+
+from penchant.data.events import Acted, anonymous
+from penchant.workspace.service import Workspace
+
+pytestmark = pytest.mark.xdist_group("server")
+NOW = int(time.time())
+N_USERS, N_ITEMS = 60, 40
+
+
+def unknown_fields(shape: Any, value: Any, where: str) -> Iterator[str]:
+    """Yield what an answer holds that botocore's service model does not know."""
+    if isinstance(shape, StructureShape):
+        assert isinstance(value, dict), where
+        names = {member.serialization.get("name", name): member for name, member in shape.members.items()}
+        for name, inner in value.items():
+            if name not in names:
+                yield f"{where}.{name}"
+            else:
+                yield from unknown_fields(names[name], inner, f"{where}.{name}")
+    elif isinstance(shape, ListShape):
+        for i, inner in enumerate(value):
+            yield from unknown_fields(shape.member, inner, f"{where}[{i}]")
+    elif isinstance(shape, MapShape):
+        for name, inner in value.items():
+            yield from unknown_fields(shape.value, inner, f"{where}[{name}]")
+
+
+def client(service: str, port: int, *, key: str = "AKSHOPALL", secret: str = "all-secret") -> Any:
+    made = boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="eu-west-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(retries={"max_attempts": 0}),
+    )
+
+    def check(http_response: Any, model: Any, **_: Any) -> None:
+        if http_response.status_code == 200 and model.output_shape is not None:
+            found = list(unknown_fields(model.output_shape, json.loads(http_response.content), model.name))
+            assert not found, found
+
+    made.meta.events.register("after-call.*.*", check)
+    return made
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("own")
+    bucket = tmp_path_factory.mktemp("bucket")
+    write_csvs(bucket)
+    Workspace.init(folder).close()
+    settings = folder / "penchant.toml"
+    text = settings.read_text().split("[personalize]")[0]
+    settings.write_text(
+        f"{text}\n[personalize]\n"
+        'keys = [{ access_key_id = "AKSHOPALL", secret_env = "SECRET_ALL" }, '
+        '{ access_key_id = "AKOTHER", secret_env = "SECRET_OTHER", groups = ["elsewhere"] }]\n'
+        f'buckets = {{ data = "{bucket}" }}\n'
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    command = [sys.executable, "-m", "penchant.cli.main", "-C", str(folder), "serve", "--port", str(free)]
+    secrets = {"SECRET_ALL": "all-secret", "SECRET_OTHER": "other-secret"}
+    log = (folder / "server.log").open("w")
+    server = subprocess.Popen(command, env={**os.environ, **secrets}, stdout=log, stderr=log)
+    for _ in range(300):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", free), 0.2):
+            break
+        assert server.poll() is None, (folder / "server.log").read_text()
+        time.sleep(0.1)
+    yield free
+    server.terminate()
+    server.wait(20)
+    log.close()
+
+
+def write_csvs(bucket: Path) -> None:
+    """Even users take even items; items 0 to 9 are news, the others sport."""
+    (bucket / "users.csv").write_text("USER_ID,AGE\n" + "".join(f"u{u},{20 + u}\n" for u in range(N_USERS)))
+    (bucket / "items.csv").write_text(
+        "ITEM_ID,CATEGORY,PRICE,CREATION_TIMESTAMP\n"
+        + "".join(f"i{i},{'news' if i < 10 else 'sport'},{i},{NOW - 86400 * i}\n" for i in range(N_ITEMS))
+    )
+    rows = [
+        f"u{u},i{i},{NOW - 100_000 + 97 * u + i},click\n"
+        for u in range(N_USERS)
+        for i in range(N_ITEMS)
+        if i % 2 == u % 2 and (u + i) % 5
+    ]
+    (bucket / "interactions.csv").write_text("USER_ID,ITEM_ID,TIMESTAMP,EVENT_TYPE\n" + "".join(rows))
+
+
+def wait(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    for _ in range(600):
+        found = describe()
+        if found["status"] == "ACTIVE":
+            return found
+        assert "FAILED" not in found["status"], found
+        time.sleep(0.2)
+    raise AssertionError("the job takes too long")
+
+
+def refused(call: Callable[..., Any], **arguments: Any) -> tuple[str, str, int]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    answer = caught.value.response
+    error = answer["Error"]
+    return error["Code"], error["Message"], answer["ResponseMetadata"]["HTTPStatusCode"]
+
+
+@pytest.fixture(scope="module")
+def shop(port: int) -> dict[str, str]:
+    """Set up a dataset group the way an app on Amazon Personalize does."""
+    api = client("personalize", port)
+    group = api.create_dataset_group(name="shop")["datasetGroupArn"]
+    assert wait(lambda: api.describe_dataset_group(datasetGroupArn=group)["datasetGroup"])["name"] == "shop"
+    arns = {"group": group}
+    for type_, columns in (
+        ("INTERACTIONS", ["USER_ID", "ITEM_ID", "TIMESTAMP", "EVENT_TYPE"]),
+        ("ITEMS", ["ITEM_ID", "CATEGORY", "PRICE", "CREATION_TIMESTAMP"]),
+        ("USERS", ["USER_ID", "AGE"]),
+    ):
+        avro = {"type": "record", "name": type_, "fields": [{"name": c, "type": "string"} for c in columns]}
+        schema = api.create_schema(name=f"shop-{type_.lower()}", schema=json.dumps(avro))["schemaArn"]
+        dataset = api.create_dataset(
+            name=f"shop-{type_.lower()}", schemaArn=schema, datasetGroupArn=group, datasetType=type_
+        )["datasetArn"]
+        job = api.create_dataset_import_job(
+            jobName=f"import-{type_.lower()}",
+            datasetArn=dataset,
+            dataSource={"dataLocation": f"s3://data/{type_.lower()}.csv"},
+            roleArn="arn:aws:iam::123456789012:role/unused",
+        )["datasetImportJobArn"]
+        wait(lambda job=job: api.describe_dataset_import_job(datasetImportJobArn=job)["datasetImportJob"])
+        arns[type_] = dataset
+    daily = {"trend_discovery_frequency": "1 day"}
+    for name, recipe, config in (
+        ("for-you", "aws-user-personalization", {}),
+        (
+            "rising",
+            "aws-trending-now",
+            {"featureTransformationParameters": daily},
+        ),
+        ("most", "aws-popularity-count", {}),
+        ("like", "aws-similar-items", {}),
+        ("order", "aws-personalized-ranking", {}),
+    ):
+        solution = api.create_solution(
+            name=name,
+            datasetGroupArn=group,
+            recipeArn=f"arn:aws:personalize:::recipe/{recipe}",
+            solutionConfig=config,
+        )["solutionArn"]
+        version = api.create_solution_version(solutionArn=solution)["solutionVersionArn"]
+        wait(lambda v=version: api.describe_solution_version(solutionVersionArn=v)["solutionVersion"])
+        arns[f"{name}-version"] = version
+        arns[name] = api.create_campaign(
+            name=name,
+            solutionVersionArn=version,
+            campaignConfig={"enableMetadataWithRecommendations": True},
+        )["campaignArn"]
+    arns["cheap"] = api.create_filter(
+        name="cheap",
+        datasetGroupArn=group,
+        filterExpression="INCLUDE ItemID WHERE Items.PRICE < $limit | "
+        'EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("*")',
+    )["filterArn"]
+    arns["sport"] = api.create_filter(
+        name="sport",
+        datasetGroupArn=group,
+        filterExpression='INCLUDE ItemID WHERE Items.CATEGORY IN ("sport")',
+    )["filterArn"]
+    arns["tracking"] = api.create_event_tracker(name="web", datasetGroupArn=group)["trackingId"]
+    return arns
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["itemId"] for item in answer["itemList"]]
+
+
+def number(item_id: str) -> int:
+    return int(item_id[1:])
+
+
+def test_recommendations_of_each_recipe(port: int, shop: dict[str, str]) -> None:
+    runtime = client("personalize-runtime", port)
+    mine = runtime.get_recommendations(campaignArn=shop["for-you"], userId="u4", numResults=10)
+    assert len(set(ids(mine))) == 10
+    assert all(number(i) % 2 == 0 for i in ids(mine))  # the taste of even users
+    assert len(mine["recommendationId"]) <= 40
+    for name in ("rising", "most"):
+        assert len(ids(runtime.get_recommendations(campaignArn=shop[name]))) == 25
+    like = runtime.get_recommendations(campaignArn=shop["like"], itemId="i7", numResults=5)
+    assert "i7" not in ids(like)
+    assert all(number(i) % 2 == 1 for i in ids(like))
+    stranger = runtime.get_recommendations(campaignArn=shop["for-you"], userId="nobody")
+    assert len(ids(stranger)) == 25
+    assert stranger["itemList"][0]["reason"] == ["Popular item"]
+
+
+def test_filters_promotions_and_metadata(port: int, shop: dict[str, str]) -> None:
+    runtime = client("personalize-runtime", port)
+    cheap = runtime.get_recommendations(
+        campaignArn=shop["for-you"], userId="u4", filterArn=shop["cheap"], filterValues={"limit": "20"}
+    )
+    seen = {i for i in range(N_ITEMS) if i % 2 == 0 and (4 + i) % 5}
+    assert {number(i) for i in ids(cheap)} == set(range(20)) - seen
+    code, message, status = refused(
+        runtime.get_recommendations, campaignArn=shop["for-you"], userId="u4", filterArn=shop["cheap"]
+    )
+    assert (code, status) == ("InvalidInputException", 400)
+    assert "$limit" in message
+    promoted = runtime.get_recommendations(
+        campaignArn=shop["for-you"],
+        userId="u4",
+        numResults=20,
+        promotions=[{"name": "games", "percentPromotedItems": 40, "filterArn": shop["sport"]}],
+        metadataColumns={"ITEMS": ["CATEGORY", "PRICE"]},
+    )["itemList"]
+    games = [item for item in promoted if item.get("promotionName") == "games"]
+    assert len(promoted) == len({item["itemId"] for item in promoted}) == 20
+    assert len(games) == 8
+    assert all(item["metadata"]["CATEGORY"] == "sport" for item in games)
+    assert all(item["reason"] == ["Promoted item"] for item in games)
+
+
+def test_ranking_puts_unknown_items_last(port: int, shop: dict[str, str]) -> None:
+    runtime = client("personalize-runtime", port)
+    ranked = runtime.get_personalized_ranking(
+        campaignArn=shop["order"], userId="u4", inputList=["nope", "i5", "i6", "i8", "i9"]
+    )["personalizedRanking"]
+    order = [item["itemId"] for item in ranked]
+    assert set(order[:2]) == {"i6", "i8"}
+    assert order[-1] == "nope"
+    assert "score" not in ranked[-1]
+    assert sum(item.get("score", 0.0) for item in ranked) == pytest.approx(1.0)
+
+
+def test_events_change_the_next_answer_and_sessions_join(port: int, shop: dict[str, str]) -> None:
+    runtime, events = client("personalize-runtime", port), client("personalize-events", port)
+
+    def put(item: str, *, user: str | None = None, event_id: str = "") -> None:
+        event = {"eventType": "click", "itemId": item, "sentAt": time.time()}
+        event |= {"eventId": event_id} if event_id else {}
+        who = {"userId": user} if user else {}
+        events.put_events(trackingId=shop["tracking"], sessionId="s-1", eventList=[event], **who)
+
+    put("i1", event_id="once")
+    put("i1", event_id="once")
+    put("i3")
+    put("i5", user="fresh")
+    deadline = time.time() + 5
+    while True:
+        answer = runtime.get_recommendations(campaignArn=shop["for-you"], userId="fresh", numResults=8)
+        odd = sum(number(i) % 2 for i in ids(answer))
+        if odd >= 7 or time.time() > deadline:
+            break
+        time.sleep(0.1)
+    assert odd >= 7  # clicks on odd items before the log-in count for the user
+    items = client("personalize-events", port)
+    items.put_items(
+        datasetArn=shop["ITEMS"],
+        items=[{"itemId": "new", "properties": json.dumps({"category": "sport", "creationTimestamp": NOW})}],
+    )
+    items.put_users(datasetArn=shop["USERS"], users=[{"userId": "fresh", "properties": '{"age": 30}'}])
+    assert refused(events.put_events, trackingId="no", sessionId="s", eventList=[
+        {"eventType": "click", "itemId": "i1", "sentAt": NOW}
+    ])[0] == "InvalidInputException"  # fmt: skip
+
+
+def test_control_plane_lists_describes_and_deletes(port: int, shop: dict[str, str]) -> None:
+    api = client("personalize", port)
+    campaigns = api.list_campaigns()["campaigns"]
+    assert {c["name"] for c in campaigns} == {"for-you", "rising", "most", "like", "order"}
+    first = api.list_campaigns(maxResults=2)
+    rest = api.list_campaigns(nextToken=first["nextToken"])
+    assert [c["name"] for c in first["campaigns"] + rest["campaigns"]] == [c["name"] for c in campaigns]
+    assert [p["name"] for p in api.get_paginator("list_filters").paginate().search("Filters")] == [
+        "cheap",
+        "sport",
+    ]
+    assert api.describe_filter(filterArn=shop["cheap"])["filter"]["filterExpression"].startswith("INCLUDE")
+    assert (
+        api.describe_recipe(recipeArn="arn:aws:personalize:::recipe/aws-sims")["recipe"]["name"] == "aws-sims"
+    )
+    assert len(api.list_recipes()["recipes"]) > 10
+    extra = api.create_filter(
+        name="temporary",
+        datasetGroupArn=shop["group"],
+        filterExpression="EXCLUDE ItemID WHERE Items.PRICE > 3",
+    )["filterArn"]
+    api.delete_filter(filterArn=extra)
+    assert refused(api.describe_filter, filterArn=extra)[0] == "ResourceNotFoundException"
+    assert refused(api.delete_dataset_group, datasetGroupArn=shop["group"])[0] == "ResourceInUseException"
+    assert refused(api.create_dataset_group, name="shop")[0] == "ResourceAlreadyExistsException"
+    code, message, _ = refused(
+        api.create_filter,
+        name="bad",
+        datasetGroupArn=shop["group"],
+        filterExpression="INCLUDE ItemID WHERE Items.PRICE <",
+    )
+    assert code == "InvalidInputException"
+    assert "column 35" in message
+    code, message, _ = refused(
+        api.create_solution,
+        name="x",
+        datasetGroupArn=shop["group"],
+        recipeArn="arn:aws:personalize:::recipe/aws-item-affinity",
+    )
+    assert "penchant audience" in message
+    job = refused(
+        api.create_dataset_import_job,
+        jobName="leave",
+        datasetArn=shop["ITEMS"],
+        dataSource={"dataLocation": "s3://data/../own/penchant.toml"},
+        roleArn="arn:aws:iam::1:role/x",
+    )
+    assert "leaves its bucket" in job[1]
+
+
+def test_signatures_and_groups_keep_strangers_out(port: int, shop: dict[str, str]) -> None:
+    wrong = client("personalize-runtime", port, secret="guess")
+    assert refused(wrong.get_recommendations, campaignArn=shop["most"])[::2] == (
+        "InvalidSignatureException",
+        403,
+    )
+    nobody = client("personalize", port, key="AKNOBODY")
+    assert refused(nobody.list_campaigns)[::2] == ("UnrecognizedClientException", 403)
+    other = client("personalize-runtime", port, key="AKOTHER", secret="other-secret")
+    answer = refused(other.get_recommendations, campaignArn=shop["most"])
+    assert answer[::2] == ("AccessDeniedException", 403)
+    listing = client("personalize", port, key="AKOTHER", secret="other-secret")
+    assert listing.list_campaigns()["campaigns"] == []
+    assert refused(listing.describe_filter, filterArn=shop["cheap"])[2] == 403
+    events = client("personalize-events", port, key="AKOTHER", secret="other-secret")
+    event = {"eventType": "click", "itemId": "i1", "sentAt": NOW}
+    assert refused(events.put_events, trackingId=shop["tracking"], sessionId="s", eventList=[event])[2] == 403
+
+
+def test_a_snapshot_joins_sessions_too(tmp_path: Path) -> None:
+    workspace = Workspace.init(tmp_path)
+
+    def acted(n: int, user: str, session: str | None) -> Acted:
+        return Acted(
+            event_id=f"e{n}", timestamp=NOW - 100.0 + n, user_id=user, item_id=f"i{n}", session_id=session
+        )
+
+    workspace.log.append(
+        [
+            acted(1, anonymous("a"), "a"),
+            acted(2, anonymous("b"), "b"),
+            acted(3, "ann", "a"),
+            acted(4, "bob", None),
+        ]
+    )
+    before = workspace.snapshot(cutoff=NOW - 98.0)
+    after = workspace.snapshot()
+    workspace.close()
+    assert before.users.ids(range(before.n_users)) == ["session:a", "session:b"]
+    assert after.users.ids(range(after.n_users)) == ["ann", "bob", "session:b"]
+    assert len(after.history(0)) == 2

@@ -1,8 +1,8 @@
 """Which features tell the seeds from everybody, if any does: decided by a permutation null.
 
-With no signal at all, the divergence of a sparse feature under thirty seeds passes the usual threshold of 0.05
-four times in five. So every feature is measured against seed lists of the same size drawn at random from the
-same population, and the whole list is refused when it looks like one of those.
+With no signal at all, the divergence of a sparse feature under thirty seeds passes the usual threshold of
+0.05 four times in five. So every feature is measured against seed lists of the same size drawn at random from
+the same population, and the whole list is refused when it looks like one of those.
 """
 
 from dataclasses import dataclass

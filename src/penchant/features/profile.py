@@ -17,7 +17,7 @@ MOST_VALUES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """p profile columns of n users; NaN where the user has no value."""
+    """p profile columns of n users; NaN where a number is missing."""
 
     book: tuple[FeatureName, ...]
     values: F32  # (p, n)
@@ -27,7 +27,7 @@ def profile_of(table: ArrowTable, columns: Sequence[str]) -> Profile:
     """Return the named columns of a user table.
 
     A number or a truth value gives one column under its own name; text gives a column ``name=value`` of 0 and
-    1 for each value, at most `MOST_VALUES`.
+    1 for each value, at most `MOST_VALUES`, and ``name=unknown`` where some users have none.
 
     Raises:
         InputError: there is no such column, or its type or its number of values does not fit.
@@ -67,8 +67,7 @@ def _indicators(column: str, data: ArrowTable) -> list[tuple[str, F32]]:
             fix="Group them, or leave it out of `profile`.",
         )
     codes = np.asarray(pc.fill_null(pc.index_in(texts, value_set=pa.array(values, pa.string())), -1))
-    missing = codes < 0
-    return [
-        (value, np.where(missing, np.float32(np.nan), (codes == j).astype(np.float32)))
-        for j, value in enumerate(values)
-    ]
+    found = [(value, (codes == j).astype(np.float32)) for j, value in enumerate(values)]
+    if (codes < 0).any():
+        found.append(("unknown", (codes < 0).astype(np.float32)))
+    return found

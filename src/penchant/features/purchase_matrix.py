@@ -51,7 +51,7 @@ class PurchaseTable:
 
     @property
     def book(self) -> tuple[FeatureName, ...]:
-        """Return the code book: each symbol in the account and every category, then behaviour, then profile."""
+        """Return the code book: every symbol in every cell, then behaviour, then profile."""
         cells = [(ACCOUNT, "ALL"), *enumerate(self.categories, start=1)]
         names = [
             FeatureName(name=feature_name(symbol, code), symbol=symbol, code=code, category=category)
@@ -72,7 +72,7 @@ def purchase_table(snapshot: Snapshot, config: PurchaseFeatures) -> PurchaseTabl
         InputError: the item table has no such category column, or a profile column is missing.
     """
     events = snapshot.interactions
-    codes, categories = _item_codes(snapshot, config.category)
+    codes, categories = item_codes(snapshot, config.category)
     kind_of = _kinds(events.event_types, config)
     kind = kind_of[events.event_type] if len(events) else np.zeros(0, np.int8)
     chosen = np.flatnonzero(kind >= 0)
@@ -169,8 +169,12 @@ def _floats(column: Any) -> AnyArray:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ...]]:
-    """Return each item's category code (0 = none), and the category names in code order."""
+def item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ...]]:
+    """Return each item's category code (n_items,), 0 = none, and the category names in code order.
+
+    Raises:
+        InputError: items have no such column.
+    """
     table: ArrowTable = snapshot.item_table
     if column not in table.column_names:
         raise InputError(

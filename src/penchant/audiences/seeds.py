@@ -1,0 +1,232 @@
+"""The seed list as people hand it over: read, matched, and checked before anything is computed from it."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from scipy.stats import kstest
+
+from penchant.data.snapshot import Snapshot
+from penchant.kernel.arrays import F64, Rows, readonly
+from penchant.kernel.errors import InputError
+from penchant.kernel.ids import Vocab
+
+REFUSE_BELOW = 25
+WARN_BELOW = 100
+ID_HEADERS = ("user_id", "member_srl", "customer_id", "household_id", "id")
+VALUE_HEADERS = ("value", "weight", "ltv")
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing to know about the list or the audience, and what to do about it."""
+
+    level: Literal["problem", "warning", "note"]
+    what: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdList:
+    """Ids of a file in its order, duplicates kept; ``values`` where the file has such a column."""
+
+    ids: tuple[str, ...]
+    values: F64 | None = None
+    source: str = "seeds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """A list matched to a snapshot: distinct rows ascending, the weight of each, and what did not match."""
+
+    rows: Rows  # (s,)
+    weight: F64 | None  # (s,)
+    unknown: tuple[str, ...]
+    duplicates: int
+
+
+def read_ids(path: Path) -> IdList:
+    """Read a CSV file of ids: with a header naming the column, or a single column without one.
+
+    Raises:
+        InputError: the file is missing, empty, not text, or has several columns and none is known as an id.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file.", where=str(path), fix="Check the path.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"not a CSV file in UTF-8 ({error}).", where=str(path)) from error
+    if not rows:
+        raise InputError("the list is empty.", where=str(path), fix="Put one user id a line.")
+    header = [cell.strip().lower() for cell in rows[0]]
+    column = next((header.index(name) for name in ID_HEADERS if name in header), None)
+    if column is None:
+        if len(header) > 1:
+            raise InputError(
+                f"no column is called {' or '.join(ID_HEADERS[:3])}; found {', '.join(header)}.",
+                where=f"{path}, row 1",
+                fix="Rename the column of ids to user_id.",
+            )
+        column, body, start = 0, rows, 1
+    else:
+        body, start = rows[1:], 2
+    short = next((i for i, row in enumerate(body) if len(row) <= column or not row[column].strip()), None)
+    if short is not None:
+        raise InputError("a row without an id.", where=f"{path}, row {start + short}", fix="Remove it.")
+    if not body:
+        raise InputError("the list is empty.", where=str(path), fix="Put one user id a line.")
+    ids = tuple(row[column].strip() for row in body)
+    amount = next((header.index(name) for name in VALUE_HEADERS if name in header), None)
+    values = None if amount is None or start == 1 else _values(path, body, amount, start)
+    return IdList(ids=ids, values=values, source=str(path))
+
+
+def _values(path: Path, body: list[list[str]], column: int, start: int) -> F64:
+    found = np.empty(len(body))
+    for i, row in enumerate(body):
+        try:
+            found[i] = float(row[column])
+        except (ValueError, IndexError):
+            found[i] = np.nan
+        if not found[i] > 0 or np.isinf(found[i]):
+            raise InputError(
+                "a seed's value must be a number above 0.",
+                where=f"{path}, row {start + i}",
+                fix="Correct it, or drop the column.",
+            )
+    return readonly(found)
+
+
+def match(given: IdList, snapshot: Snapshot) -> Matched:
+    """Match ids to users; a repeated id counts once, with its largest value.
+
+    Raises:
+        InputError: no id is a user; the message says so when they are items instead.
+    """
+    rows = snapshot.users.rows(given.ids)
+    unknown = tuple(dict.fromkeys(i for i, row in zip(given.ids, rows, strict=True) if row < 0))
+    known = rows[rows >= 0]
+    if not len(known):
+        raise InputError(
+            f"none of the {len(given.ids):,} ids is a known user{_elsewhere(given.ids, snapshot)}.",
+            where=given.source,
+            fix="Check that the file holds user ids as they were imported.",
+        )
+    distinct, place = np.unique(known, return_inverse=True)
+    weight = None
+    if given.values is not None:
+        weight = np.zeros(len(distinct))
+        np.maximum.at(weight, place, given.values[rows >= 0])
+    return Matched(
+        rows=readonly(distinct.astype(np.int32)),
+        weight=None if weight is None else readonly(weight),
+        unknown=unknown,
+        duplicates=len(known) - len(distinct),
+    )
+
+
+def _elsewhere(ids: Sequence[str], snapshot: Snapshot) -> str:
+    """Say where unknown ids were found instead."""
+    if (snapshot.items.rows(ids) >= 0).any():
+        return "; some are item ids"
+    for name in snapshot.user_table.column_names[1:]:
+        column = snapshot.user_table[name]
+        if (
+            str(column.type) in ("string", "large_string")
+            and (Vocab.of(column.drop_null()).rows(ids) >= 0).any()
+        ):
+            return f"; some are values of the users' column '{name}'"
+    return ""
+
+
+def check(
+    given: IdList, matched: Matched, snapshot: Snapshot, *, size: int, candidates: int
+) -> list[Finding]:
+    """Return what is wrong or odd about a list, worst first.
+
+    Raises:
+        InputError: too few seeds to learn from, a size below 1, or more asked for than there are.
+    """
+    n = len(matched.rows)
+    if size < 1:
+        raise InputError(f"an audience of {size} people.", fix="Give --size a number of at least 1.")
+    if n < REFUSE_BELOW:
+        raise InputError(
+            f"{n} of the {len(given.ids):,} ids are known users; an audience needs at least {REFUSE_BELOW}.",
+            where=given.source,
+            fix="Give a longer list: 5,000 to 50,000 works best.",
+        )
+    if size > candidates:
+        raise InputError(
+            f"{size:,} people asked for, but only {candidates:,} are left without seeds and excluded.",
+            fix=f"Ask for --size {candidates} or fewer.",
+        )
+    findings: list[Finding] = []
+    if n > 0.5 * snapshot.n_users:
+        findings.append(
+            Finding(
+                level="problem",
+                what=f"The seeds are {n / snapshot.n_users:.0%} of everybody: there is hardly anyone else.",
+                todo="Give a narrower list.",
+            )
+        )
+    findings += _slice_of(given, matched, snapshot)
+    if matched.unknown:
+        share = len(matched.unknown) / (len(matched.unknown) + n)
+        findings.append(
+            Finding(
+                level="problem" if share > 0.5 else "warning" if share > 0.05 else "note",
+                what=f"{len(matched.unknown):,} ids ({share:.1%}) are unknown; written to unknown_ids.csv.",
+                todo="Check that the list is of these users and not older than the data.",
+            )
+        )
+    if matched.duplicates:
+        findings.append(
+            Finding(
+                level="note", what=f"{matched.duplicates:,} ids were given more than once and count once."
+            )
+        )
+    if n < WARN_BELOW:
+        findings.append(
+            Finding(
+                level="warning",
+                what=f"{n} seeds are few: the ranking may change much with another list of the same kind.",
+                todo="5,000 to 50,000 seeds work best.",
+            )
+        )
+    return findings
+
+
+def _slice_of(given: IdList, matched: Matched, snapshot: Snapshot) -> Iterable[Finding]:
+    """Warn when the seeds sit at one end of the ids or of time, as ``LIMIT`` without a sort gives them.
+
+    Each order's places are compared with an even spread (Kolmogorov and Smirnov); the list must also fill
+    less than half of that order to be called a slice.
+    """
+    orders = {"ids": np.arange(snapshot.n_users, dtype=np.float64)}
+    first = np.full(snapshot.n_users, np.inf)
+    np.minimum.at(first, snapshot.interactions.user, snapshot.interactions.timestamp)
+    last = np.full(snapshot.n_users, -np.inf)
+    np.maximum.at(last, snapshot.interactions.user, snapshot.interactions.timestamp)
+    orders["first activity"], orders["last activity"] = first, last
+    if all(i.isdecimal() for i in given.ids[:1000]):
+        numbers = snapshot.users.to_arrow().to_pylist()
+        if all(i.isdecimal() and len(i) < 19 for i in numbers):
+            orders["ids, as numbers,"] = np.array([float(i) for i in numbers])
+    for name, key in orders.items():
+        place = np.argsort(np.argsort(key, kind="stable"), kind="stable") / max(snapshot.n_users, 1)
+        mine = np.sort(place[matched.rows])
+        low, high = mine[int(0.01 * len(mine))], mine[int(0.99 * len(mine)) - 1]
+        if high - low < 0.5 and kstest(mine, "uniform").pvalue < 1e-6:
+            yield Finding(
+                level="warning",
+                what=f"Nearly all seeds lie in the same {high - low:.0%} of the {name}: the list looks like a"
+                " sorted or truncated slice, such as a query with LIMIT gives.",
+                todo="Take a random sample of the people you mean instead.",
+            )
+            return

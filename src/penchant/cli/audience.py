@@ -1,0 +1,177 @@
+"""The command audience: grow a seed list, say how good the result is, write what an ad platform accepts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penchant.cli.session import Folder, Json, Session, session
+from penchant.kernel.errors import InputError
+
+if TYPE_CHECKING:
+    from penchant.audiences.config import Audience, AudienceConfig
+    from penchant.data.snapshot import Snapshot
+
+_REPORT = "report.html"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("audience")(audience)
+
+
+def audience(
+    context: typer.Context,
+    seeds: Annotated[Path, typer.Argument(metavar="SEEDS.csv", help="A file of user ids, one a line.")],
+    size: Annotated[int, typer.Option("--size", help="How many people to find.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
+    method: Annotated[str, typer.Option(help="auto, coupang, embedding, trees, linear or taste.")] = "auto",
+    max_features: Annotated[
+        int, typer.Option(help="How many features to report, or for coupang to use.")
+    ] = 20,
+    threshold: Annotated[float, typer.Option(help="coupang: the least divergence of a feature.")] = 0.05,
+    focus: Annotated[float, typer.Option(help="coupang: the power of the divergence in the weights.")] = 1.0,
+    distance: Annotated[str, typer.Option(help="coupang: euclidean, cosine or mahalanobis.")] = "euclidean",
+    exclude: Annotated[
+        list[Path] | None, typer.Option(help="A file of people to leave out; may be repeated.")
+    ] = None,
+    hide: Annotated[
+        list[str] | None,
+        typer.Option(help="A category or feature (cto*) that the list was made by; may be repeated."),
+    ] = None,
+    category: Annotated[str, typer.Option(help="The item column of categories.")] = "category",
+    fine: Annotated[str | None, typer.Option(help="The item column of the finest useful groups.")] = None,
+    days: Annotated[float, typer.Option(help="The window of activity, in days.")] = 365.0,
+    profile: Annotated[
+        list[str] | None, typer.Option(help="A user column to use as a feature; may be repeated.")
+    ] = None,
+    protect: Annotated[
+        list[str] | None, typer.Option(help="A user column to report bias for; may be repeated.")
+    ] = None,
+    holdout: Annotated[
+        float, typer.Option(help="Share to hold out at random, to measure the lift later.")
+    ] = 0.0,
+    export: Annotated[
+        list[str] | None, typer.Option(help="meta, google, tiktok or csv; may be repeated.")
+    ] = None,
+    country_code: Annotated[str, typer.Option(help="Dialling code of phones without one, such as 44.")] = "",
+    plain: Annotated[bool, typer.Option("--plain", help="Let contact data leave unhashed.")] = False,
+    include_seeds: Annotated[bool, typer.Option("--include-seeds", help="Seeds may be chosen too.")] = False,
+    previous: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="An earlier run, to measure drift against.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The seed of all randomness.")] = 0,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Find the people most like a seed list, with the reasons and a measured quality.
+
+    Writes audience.csv (user_id, score, rank), top_features.csv, features.csv, card.json and report.html;
+    unknown_ids.csv, holdout.csv and the exported files where they apply.
+    """
+    from penchant.audiences.config import AudienceConfig
+    from penchant.audiences.expand import expand
+    from penchant.audiences.seeds import read_ids
+    from penchant.audiences.write import write_audience
+    from penchant.kernel.seeds import derive
+    from penchant.reports.audience import audience_report
+    from penchant.reports.page import write_page
+
+    settings: dict[str, Any] = {
+        "size": size,
+        "method": method,
+        "features": {"category": category, "window_days": days, "profile": profile or []},
+        "fine": fine,
+        "hide": hide or [],
+        "max_features": max_features,
+        "threshold": threshold,
+        "focus": focus,
+        "distance": distance,
+        "include_seeds": include_seeds,
+        "protected": protect or [],
+    }
+    config = _checked(settings, AudienceConfig)
+    given = read_ids(seeds)
+    lists = {path.stem: read_ids(path) for path in exclude or []}
+    here = session(context, folder, json=json)
+    with here.workspace() as workspace, here.progress() as progress:
+        snapshot = workspace.snapshot(progress=progress)
+        found = expand(
+            snapshot,
+            given,
+            config,
+            rng=derive(seed, "audience"),
+            progress=progress,
+            exclude=lists,
+            previous=previous,
+            cache=workspace.folder / "cache",
+            seed=seed,
+        )
+    written = write_audience(found, out)
+    write_page(out / _REPORT, audience_report(found))
+    written += [
+        _REPORT,
+        *_deliver(found, snapshot, out, holdout, export or [], country_code, plain=plain, seed=seed),
+    ]
+    here.answer({"files": written, "card": found.card}, lambda: _show(here, found, out, written))
+
+
+def _checked(settings: dict[str, Any], kind: "type[AudienceConfig]") -> "AudienceConfig":
+    """Return the settings as their type; a wrong value is the user's error, said with its name."""
+    import msgspec
+
+    try:
+        return msgspec.convert(settings, kind)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputError(f"{error}", fix="See `penchant audience --help`.") from error
+
+
+def _deliver(
+    found: "Audience",
+    snapshot: "Snapshot",
+    out: Path,
+    holdout: float,
+    platforms: list[str],
+    country_code: str,
+    *,
+    plain: bool,
+    seed: int,
+) -> list[str]:
+    """Write the holdout list and the platforms' files, which never hold anybody held out."""
+    from penchant.audiences.export import export_people, people_of
+    from penchant.audiences.write import HOLDOUT, split_holdout, table
+    from penchant.kernel.folders import write_atomically
+    from penchant.kernel.seeds import derive
+
+    try:
+        reach, held = split_holdout(found.ids, holdout, rng=derive(seed, "holdout"))
+    except ValueError as error:
+        raise InputError(f"{error}") from error
+    written: list[str] = []
+    if held:
+        write_atomically(out / HOLDOUT, table(["user_id"], [[i] for i in held]))
+        written.append(HOLDOUT)
+    if platforms:
+        people = people_of(snapshot.user_table, snapshot.users.rows(reach), country_code=country_code)
+        for platform in platforms:
+            name = f"export_{platform}.csv"
+            write_atomically(out / name, export_people(people, platform, plain=plain))
+            written.append(name)
+    return written
+
+
+def _show(here: Session, found: "Audience", out: Path, written: list[str]) -> None:
+    card, quality = found.card, found.card.quality
+    here.heading(f"{len(found):,} people like the {card.seeds:,} seeds")
+    here.say(
+        f"Held-out AUC {quality.auc.value:.3f} ({quality.auc.low:.3f} to {quality.auc.high:.3f}); "
+        f"among people who spend alike {quality.auc_within_spend.value:.3f}. 0.5 is chance."
+    )
+    for finding in card.findings:
+        here.say(f"{finding.level}: {finding.what} {finding.todo}".rstrip())
+    rows = [
+        [t.feature, t.category, f"{t.js_div:.3f}", f"{t.log_odds:+.2f}", f"{t.support:,}"]
+        for t in card.top[:10]
+    ]
+    here.table(["feature", "category", "JS", "log-odds", "seeds"], rows, right=(2, 3, 4))
+    here.say(f"Written to {out}: {', '.join(written)}")

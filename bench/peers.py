@@ -1,0 +1,76 @@
+"""Recommenders of other packages, in the form `penchant.evaluation.leaderboard` compares with."""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from penchant.data.interactions import Interactions
+from penchant.data.splits import Split
+from penchant.kernel.arrays import Csr, Rows
+from penchant.kernel.clock import DAY
+
+Weights = Literal["binary", "log", "count"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitAls:
+    """ALS of the package implicit, used as its documentation does: counts, weighted, times ``alpha``.
+
+    ``weights``: ``binary`` 1, ``log`` 1 + ln(count), ``count``. ``half_life_days`` (0 = never) lets a count
+    decay before it is weighted, which implicit leaves to its user: with it, the peer gets the same matrix
+    that Penchant's own recipe may learn from.
+    """
+
+    factors: int = 64
+    regularization: float = 0.01
+    alpha: float = 1.0
+    iterations: int = 15
+    weights: Weights = "log"
+    half_life_days: float = 0.0
+    seed: int = 42
+    name: str = field(default="implicit ALS")
+
+    def top_many(self, split: Split, k: int) -> Rows:
+        """Train and answer; users that the training part hides are folded in from what they show."""
+        model = self._model()
+        train = self._matrix(split, split.train.interactions, split.train.n_users)
+        model.fit(train, show_progress=False)
+        if (split.users >= 0).all():
+            asked, users, fold = train[split.subjects], split.subjects, False
+        else:
+            asked, users, fold = self._matrix(split, split.histories, len(split)), np.arange(len(split)), True
+        lists, scores = model.recommend(
+            users, asked, N=k, filter_already_liked_items=split.exclude.nnz > 0, recalculate_user=fold
+        )
+        # implicit fills a list that runs dry with the items it was told to leave out, at the lowest score.
+        return np.where(scores > np.finfo(np.float32).min / 2, lists, -1).astype(np.int32)
+
+    def _model(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from implicit.cpu.als import AlternatingLeastSquares
+        return AlternatingLeastSquares(
+            factors=self.factors,
+            regularization=self.regularization,
+            alpha=self.alpha,
+            iterations=self.iterations,
+            random_state=self.seed,
+        )
+
+    def _matrix(self, split: Split, events: Interactions, n_users: int) -> csr_matrix:
+        age = np.maximum(split.now - events.timestamp, 0.0) / DAY
+        each = 0.5 ** (age / self.half_life_days) if self.half_life_days else np.ones(len(events))
+        pairs: Csr = events.pairs(each.astype(np.float32), n_users=n_users, n_items=split.train.n_items)
+        value = {
+            "binary": np.ones(pairs.nnz),
+            "log": 1 + np.log(np.maximum(pairs.data, 1.0))
+            if not self.half_life_days
+            else np.log1p(pairs.data),
+            "count": pairs.data,
+        }[self.weights]
+        shape = (pairs.n_rows, pairs.n_columns)
+        # implicit's kernels take writeable arrays only.
+        return csr_matrix((value.astype(np.float32), pairs.indices.copy(), pairs.indptr.copy()), shape=shape)

@@ -21,6 +21,7 @@ from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
 from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
+from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
 from penchant.models.ials_solve import Side, gram, solve_rows, sweep
@@ -43,10 +44,10 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     factors: int = 64
     epochs: int = 12
-    regularization: float = 0.01
+    regularization: float = 0.08
     alpha: float = 0.5
-    unobserved_weight: float = 0.1
-    frequency_exponent: float = 1.0
+    unobserved_weight: float = 0.5
+    frequency_exponent: float = 0.5
     solver: Literal["cg", "exact"] = "cg"
     cg_steps: int = 3
     event_weights: dict[str, float] = {}
@@ -76,8 +77,9 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         seen = self.confidence(snapshot.interactions, shape, now=snapshot.cutoff)
         users, items = self.side(seen), self.side(seen.transpose())
         x, y = self._start(snapshot, rng, previous)
-        losses = self._alternate(users, items, x, y, progress)
-        item_gram, user_gram = gram(y), gram(x)
+        with one_blas_thread():
+            losses = self._alternate(users, items, x, y, progress)
+            item_gram, user_gram = gram(y), gram(x)
         cold = np.flatnonzero(np.diff(items.seen.indptr) == 0).astype(np.int32)
         filled = _fill_from_category(y, cold, snapshot.item_table)
         notes = [

@@ -7,7 +7,10 @@ server at once and survive a fork, which numba's own thread layers do not all al
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 R = TypeVar("R")
 
@@ -38,3 +41,13 @@ def spread(work: Callable[[int, int], R], n: int, *, chunk: int, threads: int | 
         return [done.result() for done in [pool.submit(work, *bound) for bound in bounds]]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_controllers: list[ThreadpoolController] = []
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread for a while: the threads of `spread` are enough, and BLAS's own would spin."""
+    if not _controllers:  # finding the loaded libraries takes milliseconds, so it is done once
+        _controllers.append(ThreadpoolController())
+    return _controllers[0].limit(limits=1, user_api="blas")

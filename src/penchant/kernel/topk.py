@@ -13,11 +13,10 @@ k-th best score found, so is everything behind i (Teflioudi, Gemulla, Mykytiuk: 
 """
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from penchant.kernel.arrays import F32, I64, Bools, Csr, Rows, readonly
 from penchant.kernel.compiled import kernel
-from penchant.kernel.parallel import spread
+from penchant.kernel.parallel import one_blas_thread, spread
 
 _LOWEST = np.float32(-3e38)  # below every score; finite, because the kernels may assume finite numbers
 _USERS = 256  # queries of one block
@@ -62,10 +61,9 @@ def top_k(
     found = _screen_one(
         readonly(one[0]), factors, norms, reach[0], slack[0], readonly(gone.view()), width, positions[0]
     )
-    counts = np.array([found], np.int64)
-    items, scores = _rank(one, factors, rows, positions[:, :found], counts, width)
     given = min(found, width)
-    return readonly(items[0, :given]), readonly(scores[0, :given])
+    near = positions[0, :found]
+    return _best(rows, readonly(near), dots(one[0], factors, near), given)
 
 
 def top_k_many(
@@ -86,7 +84,7 @@ def top_k_many(
             found = _block(asked, factors, norms, rows, depth, banned, start, stop)
             items[start:stop, :depth], scores[start:stop, :depth] = found
 
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             spread(block, n, chunk=_USERS)
     return readonly(items), readonly(scores)
 
@@ -98,16 +96,6 @@ def dots(query: F32, factors: F32, positions: Rows) -> F32:
     counts = np.array([len(positions)], np.int64)
     dot_rows(readonly(one), factors, readonly(positions.reshape(1, -1)), readonly(counts), out)
     return readonly(out[0])
-
-
-_controllers: list[ThreadpoolController] = []
-
-
-def _blas() -> ThreadpoolController:
-    """Return the handle of the loaded BLAS libraries; finding them takes milliseconds, so it is done once."""
-    if not _controllers:
-        _controllers.append(ThreadpoolController())
-    return _controllers[0]
 
 
 def _lengths(queries: F32) -> F32:
@@ -367,6 +355,23 @@ def dot_rows(queries: F32, factors: F32, positions: Rows, counts: I64, out: F32)
             for j in range(d):
                 s += query[j] * y[j]
             out[i, e] = s
+
+
+def _best(rows: Rows, positions: Rows, exact: F32, n: int) -> tuple[Rows, F32]:
+    items, scores = np.empty(n, np.int32), np.empty(n, np.float32)
+    _fill_best(rows, positions, exact, items, scores)
+    return readonly(items), readonly(scores)
+
+
+@kernel()
+def _fill_best(rows: Rows, positions: Rows, exact: F32, items: Rows, scores: F32) -> None:
+    """Fill ``items`` and ``scores`` with the best candidates, by score and then row, as `_rank` does."""
+    candidates = rows[positions]
+    order = np.argsort(candidates)
+    order = order[np.argsort(-exact[order], kind="mergesort")]  # equal scores stay in row order
+    for place in range(len(items)):
+        items[place] = candidates[order[place]]
+        scores[place] = exact[order[place]] + np.float32(0)  # no negative zero, as in `_rank`
 
 
 def _rank(queries: F32, factors: F32, rows: Rows, positions: Rows, counts: I64, k: int) -> tuple[Rows, F32]:

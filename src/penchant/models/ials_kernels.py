@@ -18,55 +18,30 @@ import numpy as np
 from penchant.kernel.arrays import F32, I64, Rows
 from penchant.kernel.compiled import kernel
 
-
-@kernel(fastmath=True)
-def add_outer(a: F32, y: F32, c: F32, n: int) -> None:
-    """Add Σ c_e y_e y_eᵀ to the upper triangle of ``a`` (f, f); ``y`` is (8, f), ``c`` zero from n on."""
-    f = a.shape[0]
-    y0, y1, y2, y3, y4, y5, y6, y7 = y[0], y[1], y[2], y[3], y[4], y[5], y[6], y[7]
-    if n <= 4:
-        for i in range(f):
-            b0, b1, b2, b3 = c[0] * y0[i], c[1] * y1[i], c[2] * y2[i], c[3] * y3[i]
-            row = a[i]
-            for j in range(i, f):
-                row[j] += b0 * y0[j] + b1 * y1[j] + b2 * y2[j] + b3 * y3[j]
-        return
-    for i in range(f):
-        b0, b1, b2, b3 = c[0] * y0[i], c[1] * y1[i], c[2] * y2[i], c[3] * y3[i]
-        b4, b5, b6, b7 = c[4] * y4[i], c[5] * y5[i], c[6] * y6[i], c[7] * y7[i]
-        row = a[i]
-        for j in range(i, f):
-            row[j] += (
-                b0 * y0[j] + b1 * y1[j] + b2 * y2[j] + b3 * y3[j]
-                + b4 * y4[j] + b5 * y5[j] + b6 * y6[j] + b7 * y7[j]
-            )  # fmt: skip
+_BLOCK = 32  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
+_LANES = 32  # rows of the factorisation start at a multiple of this, so that vector loops have no remainder
 
 
-@kernel(fastmath=True)
+@kernel()
 def gram_rows(y: F32, start: int, stop: int) -> F32:
-    """Return Σ y_i yᵢᵀ over rows start..stop-1, upper triangle, (f, f)."""
-    f = y.shape[1]
-    out = np.zeros((f, f), np.float32)
-    block = np.zeros((8, f), np.float32)
-    ones = np.ones(8, np.float32)
-    for first in range(start, stop, 8):
-        n = min(8, stop - first)
-        block[:n] = y[first : first + n]
-        block[n:] = np.float32(0)
-        add_outer(out, block, ones, n)
-    return out
+    """Return Σ y_i y_iᵀ over rows start..stop-1, (f, f)."""
+    return np.dot(y[start:stop].T, y[start:stop])
 
 
 @kernel(fastmath=True)
 def exact_rows(
     indptr: I64, indices: Rows, data: F32, y: F32, base: F32, ridge: F32, x: F32, start: int, stop: int
 ) -> np.float64:
-    """Solve rows exactly by Cholesky, A = UᵀU; return Σ L_u. ``base`` is w0 Σ y yᵀ, upper triangle."""
+    """Solve rows exactly by Cholesky; return Σ L_u, which at its minimum is Σ c - b·x.
+
+    ``base`` is w0 Σ y yᵀ. BLAS adds the entries' outer products, a block of gathered rows at a time.
+    """
     f = y.shape[1]
     a = np.empty((f, f), np.float32)
+    product = np.empty((f, f), np.float32)
     b = np.empty(f, np.float32)
-    block = np.zeros((8, f), np.float32)
-    c = np.zeros(8, np.float32)
+    plain = np.empty((_BLOCK, f), np.float32)
+    weighted = np.empty((_BLOCK, f), np.float32)
     loss = np.float64(0)
     for u in range(start, stop):
         out = x[u]
@@ -77,55 +52,79 @@ def exact_rows(
         a[:] = base
         b[:] = np.float32(0)
         total = np.float32(0)
-        for at in range(first, last, 8):
-            n = min(8, last - at)
-            for e in range(8):
-                if e < n:
-                    c[e] = data[at + e]
-                    total += c[e]
-                    source = y[indices[at + e]]
-                    target = block[e]
-                    for j in range(f):
-                        target[j] = source[j]
-                        b[j] += c[e] * source[j]
-                else:
-                    c[e] = np.float32(0)
-            add_outer(a, block, c, n)
+        for at in range(first, last, _BLOCK):
+            n = min(_BLOCK, last - at)
+            for e in range(n):
+                total += data[at + e]
+                gather(y[indices[at + e]], data[at + e], plain[e], weighted[e], b)
+            np.dot(weighted[:n].T, plain[:n], product)
+            a += product
         for i in range(f):
             a[i, i] += ridge[u]
         out[:] = b
-        cholesky_solve(a, out)
+        factorise(a)
+        substitute(a, out)
         explained = np.float32(0)
         for j in range(f):
             explained += b[j] * out[j]
-        loss += total - explained  # L_u at its minimum is Σ c - b·x
+        loss += total - explained
     return loss
 
 
 @kernel(fastmath=True)
-def cholesky_solve(a: F32, x: F32) -> None:
-    """Replace ``x`` = b by the solution of A x = b; the upper triangle of ``a`` is used up."""
-    f = a.shape[0]
+def gather(source: F32, weight: np.float32, plain: F32, weighted: F32, b: F32) -> None:
+    """Copy one row as it is and weighted, and add the weighted one to ``b``."""
+    for j in range(len(source)):
+        value = source[j]
+        plain[j] = value
+        weighted[j] = weight * value
+        b[j] += weight * value
+
+
+@kernel(fastmath=True)
+def factorise(a: F32) -> None:
+    """Replace the upper triangle of the symmetric ``a`` (f, f) by U with A = UᵀU; the lower becomes noise.
+
+    Row i of U is (a_i - Σ_{k<i} U_ki U_k) / √a_ii, eight k at a time.
+    """
+    f = len(a)
     for i in range(f):
+        left = i - i % _LANES
+        row = a[i, left:]
+        k = 0
+        while k + 8 <= i:
+            s0, s1, s2, s3 = a[k, i], a[k + 1, i], a[k + 2, i], a[k + 3, i]
+            s4, s5, s6, s7 = a[k + 4, i], a[k + 5, i], a[k + 6, i], a[k + 7, i]
+            p0, p1, p2, p3 = a[k, left:], a[k + 1, left:], a[k + 2, left:], a[k + 3, left:]
+            p4, p5, p6, p7 = a[k + 4, left:], a[k + 5, left:], a[k + 6, left:], a[k + 7, left:]
+            for j in range(f - left):
+                one = s0 * p0[j] + s1 * p1[j] + s2 * p2[j] + s3 * p3[j]
+                row[j] -= one + s4 * p4[j] + s5 * p5[j] + s6 * p6[j] + s7 * p7[j]
+            k += 8
+        while k < i:
+            s0, p0 = a[k, i], a[k, left:]
+            for j in range(f - left):
+                row[j] -= s0 * p0[j]
+            k += 1
         inverse = np.float32(1) / np.sqrt(a[i, i])
-        pivot = a[i]
-        for j in range(i, f):
-            pivot[j] *= inverse
-        for k in range(i + 1, f):
-            s = pivot[k]
-            row = a[k]
-            for j in range(k, f):
-                row[j] -= s * pivot[j]
-    for i in range(f):  # Uᵀ z = b
+        for j in range(f - left):
+            row[j] *= inverse
+
+
+@kernel(fastmath=True)
+def substitute(a: F32, x: F32) -> None:
+    """Replace ``x`` = b by the solution of UᵀU x = b, U being the upper triangle of ``a``."""
+    f = len(a)
+    for i in range(f):
         x[i] /= a[i, i]
-        s = x[i]
-        for j in range(i + 1, f):
-            x[j] -= s * a[i, j]
-    for i in range(f - 1, -1, -1):  # U x = z
-        s = x[i]
-        for j in range(i + 1, f):
-            s -= a[i, j] * x[j]
-        x[i] = s / a[i, i]
+        s, rest, row = x[i], x[i + 1 :], a[i, i + 1 :]
+        for j in range(f - i - 1):
+            rest[j] -= s * row[j]
+    for i in range(f - 1, -1, -1):
+        s, rest, row = np.float32(0), x[i + 1 :], a[i, i + 1 :]
+        for j in range(f - i - 1):
+            s += row[j] * rest[j]
+        x[i] = (x[i] - s) / a[i, i]
 
 
 @kernel(fastmath=True)
@@ -217,9 +216,24 @@ def add_residual(indices: Rows, data: F32, y: F32, first: int, last: int, x: F32
 
 @kernel(fastmath=True)
 def add_entries(indices: Rows, data: F32, y: F32, first: int, last: int, p: F32, out: F32) -> None:
-    """Add Σ c y (y·p) to ``out``."""
+    """Add Σ c y (y·p) to ``out``, four entries at a time: ``p`` and ``out`` are loaded once for them."""
     f = len(p)
-    for e in range(first, last):
+    fours = first + (last - first) // 4 * 4
+    for e in range(first, fours, 4):
+        y0, y1, y2, y3 = y[indices[e]], y[indices[e + 1]], y[indices[e + 2]], y[indices[e + 3]]
+        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for j in range(f):
+            s0 += y0[j] * p[j]
+            s1 += y1[j] * p[j]
+            s2 += y2[j] * p[j]
+            s3 += y3[j] * p[j]
+        s0 *= data[e]
+        s1 *= data[e + 1]
+        s2 *= data[e + 2]
+        s3 *= data[e + 3]
+        for j in range(f):
+            out[j] += s0 * y0[j] + s1 * y1[j] + s2 * y2[j] + s3 * y3[j]
+    for e in range(fours, last):
         row = y[indices[e]]
         s = np.float32(0)
         for j in range(f):

@@ -40,13 +40,13 @@ class Side:
 
 
 def gram(y: F32) -> F32:
-    """Return Σ y_i yᵢᵀ, (f, f), both triangles."""
+    """Return Σ y_i y_iᵀ, (f, f)."""
     rows = readonly(y.view())
     parts = spread(lambda start, stop: gram_rows(rows, start, stop), len(y), chunk=_GRAM_ROWS)
-    upper = np.zeros((y.shape[1], y.shape[1]), np.float32)
+    total = np.zeros((y.shape[1], y.shape[1]), np.float32)
     for part in parts:
-        upper += part
-    return readonly(upper + np.triu(upper, 1).T)
+        total += part
+    return readonly(total)
 
 
 def sweep(side: Side, y: F32, x: F32, base: F32, *, solver: Solver, steps: int) -> float:

@@ -64,7 +64,9 @@ def audience(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Find the people most like a seed list, with the reasons and a measured quality.
+    """Grow a seed list into the people most like it.
+
+    With the reasons and a measured quality.
 
     Writes audience.csv (user_id, score, rank), top_features.csv, features.csv, card.json and report.html;
     unknown_ids.csv, holdout.csv and the exported files where they apply.

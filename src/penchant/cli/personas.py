@@ -35,7 +35,9 @@ def personas(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Group the users by what is known of them, describe the groups, check that they behave differently.
+    """Group the users and describe the groups.
+
+    Checks also whether the groups behave differently.
 
     Writes report.html, personas.json, users.csv (user_id, persona) and behaviour.csv. Persona ids are kept
     from the files of an earlier run in the same folder where the groups match.

@@ -134,11 +134,13 @@ def test_appends_share_a_commit_and_not_their_errors(log: SqliteLog, monkeypatch
 
     monkeypatch.setattr(log._group, "commit", watched)
     with ThreadPoolExecutor(8) as pool:
-        log._group._turn.acquire()  # all eight queue up behind it
+        log._group._busy = True  # as if somebody were committing: all eight queue up
         waiting = [pool.submit(log.append, [acted("poison" if i == 3 else f"ok{i}")]) for i in range(8)]
         while len(log._group._waiting) < 8:
             pass
-        log._group._turn.release()
+        with log._group._news:
+            log._group._busy = False
+            log._group._news.notify_all()
         failed = [i for i, future in enumerate(waiting) if future.exception()]
     assert failed == [3]
     assert groups == [8] + [1] * 8

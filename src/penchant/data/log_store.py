@@ -192,29 +192,35 @@ class _Ticket:
 class GroupCommit:
     """Lets threads that append at the same moment share one transaction, so one flush to the disk.
 
-    Whoever gets the turn commits for all who wait. ``commit`` stores several batches and says for each what
-    it did; when the group fails, each batch is tried alone, so that one cannot fail another.
+    Whoever finds nobody committing commits for all who wait by then; the others sleep until they are told.
+    ``commit`` stores several batches and says for each what it did; when the group fails, each batch is
+    tried alone, so that one cannot fail another.
     """
 
     commit: Callable[[list[list[Row]]], list[Appended]]
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-    _door: threading.Lock = field(default_factory=threading.Lock)
+    _news: threading.Condition = field(default_factory=threading.Condition)
     _waiting: list[_Ticket] = field(default_factory=lambda: list[_Ticket]())
+    _busy: bool = False
 
     def add(self, rows: list[Row]) -> Appended:
         """Return when the rows are on disk, or raise why they are not."""
         mine = _Ticket(rows)
-        with self._door:
+        with self._news:
             self._waiting.append(mine)
-        with self._turn:
+            while self._busy and mine.outcome is None:
+                self._news.wait()
+            group: list[_Ticket] = []
             if mine.outcome is None:
-                with self._door:
-                    group, self._waiting = self._waiting, []
-                try:
-                    self._settle(group)
-                finally:  # after an interrupt, whoever has the next turn commits for the others
-                    with self._door:
-                        self._waiting += [t for t in group if t.outcome is None and t is not mine]
+                self._busy = True
+                group, self._waiting = self._waiting, []
+        if group:
+            try:
+                self._settle(group)
+            finally:  # after an interrupt, whoever wakes first commits for the others
+                with self._news:
+                    self._busy = False
+                    self._waiting += [t for t in group if t.outcome is None and t is not mine]
+                    self._news.notify_all()
         if isinstance(mine.outcome, Appended):
             return mine.outcome
         raise mine.outcome or Defect("an append ended without an outcome.")

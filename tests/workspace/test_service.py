@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,7 +218,8 @@ def test_why_is_told_from_facts(serving: Serving) -> None:
     feed = serving.feed("home", "user-4", k=5, explain=True)
     why = {slot.source: slot.why for slot in feed.slots}
     assert "Title 1 " in why["for_you"]
-    assert "users" in why["popular"]
+    assert re.fullmatch(r"taken by \d+ users in the last 365 days", why["popular"])
+    assert re.fullmatch(r"rising: \d+ -> \d+ in 1 day", why["trending"])
     assert all(slot.why == "" for slot in serving.feed("home", "user-4", k=5).slots)
 
 

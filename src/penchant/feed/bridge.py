@@ -1,6 +1,7 @@
 """One model seen in the rows of the serving catalogue."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import numpy as np
 
@@ -10,6 +11,22 @@ from penchant.feed.types import Request
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.errors import Defect
 from penchant.models.base import Model, Online, Query, Retriever, Scored, Similar
+
+_DEEP = 512  # what is asked of a model that answers the same for everybody, to be cut to size
+
+
+class _Abilities(TypedDict):
+    retriever: Retriever | None
+    kin: Similar | None
+    learner: Online | None
+
+
+def _abilities(model: Model) -> _Abilities:
+    return _Abilities(
+        retriever=model if isinstance(model, Retriever) else None,
+        kin=model if isinstance(model, Similar) else None,
+        learner=model if isinstance(model, Online) else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +45,17 @@ class Bridge:
     items_in: Rows | None  # (n_items,) model row of a catalogue row
     items_out: Rows | None  # (model items,) catalogue row of a model row
     users_in: Rows | None  # (n_users,) model row of a snapshot user
+    spare: int  # items of the model that the catalogue does not have
+    retriever: Retriever | None  # the model as what it can do, found once: a protocol check is slow
+    kin: Similar | None
+    learner: Online | None
+    latest: dict[int, Scored] = field(default_factory=dict[int, Scored], repr=False, compare=False)
 
     @classmethod
     def of(cls, name: str, model: Model, snapshot: Snapshot, *, personal: bool = True) -> "Bridge":
         """Return the bridge between a model and a snapshot; events the model is older than are folded in."""
         same = model.items == snapshot.items
+        outward = None if same else readonly(snapshot.items.rows(model.items.to_arrow()))
         users = None
         if model.users != snapshot.users:
             users = readonly(model.users.rows(snapshot.users.to_arrow()))
@@ -44,8 +67,10 @@ class Bridge:
             n_items=snapshot.n_items,
             current=current,
             items_in=None if same else readonly(model.items.rows(snapshot.items.to_arrow())),
-            items_out=None if same else readonly(snapshot.items.rows(model.items.to_arrow())),
+            items_out=outward,
+            spare=0 if outward is None else int((outward < 0).sum()),
             users_in=users,
+            **_abilities(model),
         )
         if current:
             return bridge
@@ -53,13 +78,14 @@ class Bridge:
 
     def fold(self, events: Interactions) -> "Bridge":
         """Return the bridge after ``events`` (catalogue and snapshot rows) when the model learns online."""
-        if not isinstance(self.model, Online) or len(events) == 0:
+        if self.learner is None or len(events) == 0:
             return self
         own = self._inward(events)
         if self.users_in is not None:
             known = np.append(self.users_in, np.int32(-1))  # row -1 stays unknown
             own = replace(own, user=readonly(known[own.user]))
-        return replace(self, model=self.model.fold(own)) if len(own) else self
+        model = self.learner.fold(own) if len(own) else self.model
+        return self if model is self.model else replace(self, model=model, latest={}, **_abilities(model))
 
     def query(self, request: Request) -> Query | None:
         """Return the request in the model's rows; None when the model can say nothing about this user."""
@@ -73,39 +99,50 @@ class Bridge:
 
     def top(self, request: Request, k: int) -> Scored:
         """Return up to ``k`` catalogue rows, best first."""
-        query = self.query(request)
-        if query is None or not isinstance(self.model, Retriever):
+        if self.retriever is None:
             return Scored.none()
-        spare = 0 if self.items_out is None else int((self.items_out < 0).sum())
-        return self._outward(self.model.top(query, k + spare), k)
+        if not self.personal:
+            return self._for_all(self.retriever, request.now, k)
+        query = self.query(request)
+        return Scored.none() if query is None else self._outward(self.retriever.top(query, k + self.spare), k)
+
+    def _for_all(self, retriever: Retriever, now: float, k: int) -> Scored:
+        """Return what everybody gets, asked of the model once a second."""
+        second = int(now)
+        known = self.latest.get(second)
+        if known is None or len(known.items) < k:
+            deep = max(k, _DEEP)
+            known = self._outward(retriever.top(Query(now=float(second)), deep + self.spare), deep)
+            self.latest.clear()
+            self.latest[second] = known
+        return Scored(items=known.items[:k], scores=known.scores[:k])
 
     def everyone(self) -> Rows:
         """Return the items a model gives to somebody it knows nothing of, best first; none if it cannot."""
-        if self.personal or not isinstance(self.model, Retriever):
+        if self.personal or self.retriever is None:
             return Scored.none().items
-        found = self.model.top(Query(now=self.model.card.cutoff), len(self.model.items))
+        found = self.retriever.top(Query(now=self.model.card.cutoff), len(self.model.items))
         return self._outward(found, len(self.model.items)).items
 
     def score(self, request: Request, items: Rows) -> F32:
         """Return the model's score of each catalogue row, NaN where it has none."""
         scores = np.full(len(items), np.nan, np.float32)
         query = self.query(request)
-        if query is None or not isinstance(self.model, Retriever) or len(items) == 0:
+        if query is None or self.retriever is None or len(items) == 0:
             return readonly(scores)
         own = self.rows(items)
         known = own >= 0
-        scores[known] = self.model.score(query, readonly(own[known]))
+        scores[known] = self.retriever.score(query, readonly(own[known]))
         return readonly(scores)
 
     def similar(self, item: int, k: int) -> tuple[Rows, F32]:
         """Return up to ``k`` catalogue rows most like a catalogue row, best first."""
-        if not isinstance(self.model, Similar):
+        if self.kin is None:
             raise Defect(f"the model '{self.name}' does not know which items are alike.")
         own = self.row(item)
         if own < 0:
             return Scored.none().items, Scored.none().scores
-        spare = 0 if self.items_out is None else int((self.items_out < 0).sum())
-        found = self._outward(self.model.similar(own, k + spare), k)
+        found = self._outward(self.kin.similar(own, k + self.spare), k)
         return found.items, found.scores
 
     def row(self, item: int) -> int:

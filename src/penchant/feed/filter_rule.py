@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+import msgspec
 import numpy as np
 from numpy.random import Generator
 
@@ -83,7 +84,7 @@ def run_promoted(
     for promotion in promotions:
         own = replace(plan, rules=(*plan.rules, promotion.rule))
         part = run(own, _without(request, placed, promotion.slots(request.k)), rng, explain=explain)
-        placed += [replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
+        placed += [msgspec.structs.replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
         trace += part.trace
     others: tuple[Slot, ...] = ()
     if len(placed) < request.k:
@@ -99,7 +100,7 @@ def run_promoted(
         feed=plan.name,
         user_id=request.user_id,
         model_version=plan.model_version,
-        slots=tuple(replace(slot, propensity=None) for slot in merged),
+        slots=tuple(msgspec.structs.replace(slot, propensity=None) for slot in merged),
         trace=tuple(trace),
     )
 

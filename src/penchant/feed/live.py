@@ -19,6 +19,7 @@ from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
 
 _AUTHOR_MOST = 1000
+_IDS_KEPT = 50_000  # ids read from the vocabulary once: what is often served is often named
 
 
 @final
@@ -32,6 +33,7 @@ class LiveCatalogue:
         self._columns: dict[str, Any] = {
             name: table[name].combine_chunks() for name in table.column_names if name != "item_id"
         }
+        self._ids: dict[int, str] = {}
         self._new: list[str] = []
         self._new_rows: dict[str, int] = {}
         self._put: dict[int, dict[str, Value]] = {}
@@ -47,7 +49,12 @@ class LiveCatalogue:
 
     def id(self, row: int) -> str:
         """Return the outside id of a row."""
-        return self._base.id(row) if row < self._size else self._new[row - self._size]
+        found = self._ids.get(row)
+        if found is None:
+            found = self._base.id(row) if row < self._size else self._new[row - self._size]
+            if len(self._ids) < _IDS_KEPT:
+                self._ids[row] = found
+        return found
 
     def row(self, id_: str) -> int:
         """Return the row of an outside id, -1 when unknown."""

@@ -12,24 +12,20 @@ from penchant.kernel.errors import Defect
 class _Hand:
     """One source's candidates in order, skipping what was placed by any source."""
 
-    __slots__ = ("items", "place", "scores", "source", "used")
+    __slots__ = ("pairs", "source", "used")
 
     def __init__(self, candidates: Candidates, used: set[int]) -> None:
         self.source = candidates.source
-        self.items: list[int] = candidates.items.tolist()
-        self.scores: list[float] = candidates.scores.tolist()
-        self.place = 0
+        self.pairs = iter(zip(candidates.items.tolist(), candidates.scores.tolist(), strict=True))
         self.used = used
 
     def next(self) -> tuple[int, str, float] | None:
         """Return the best item that is not placed yet, and place it; None when dry."""
-        while self.place < len(self.items):
-            at = self.place
-            self.place += 1
-            item = self.items[at]
-            if item not in self.used:
-                self.used.add(item)
-                return item, self.source, self.scores[at]
+        used = self.used
+        for item, score in self.pairs:
+            if item not in used:
+                used.add(item)
+                return item, self.source, score
         return None
 
 

@@ -13,7 +13,8 @@ class Plan:
     ``rules`` judge what the sources gave, ``late_rules`` what the ranker ordered. ``fallback`` fills up when
     the sources' eligible candidates are fewer than asked; it gives every item of the catalogue and cannot
     fail. ``budget_ms`` is the time after which no further source is asked. ``log_served`` is for who runs
-    the plan: whether what it gives goes into the event log.
+    the plan: whether what it gives goes into the event log. ``draws`` says that the mixer draws from its
+    generator: who runs the plan need not seed one otherwise.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Plan:
     budget_ms: float = 250.0
     k_max: int = 500
     log_served: bool = True
+    draws: bool = True
 
     def __post_init__(self) -> None:
         names = [source.name for source in (*self.sources, self.fallback)]

@@ -5,10 +5,10 @@ A stage that fails is recorded and left out: the feed answers from the other sou
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Protocol, TypeVar, final, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.random import Generator
 
@@ -90,7 +90,7 @@ class _Run:
         def told(slot: Slot) -> Slot:
             source = sources.get(slot.source)
             why = source.why(self.request, slot.item) if isinstance(source, Explains) else ""
-            return replace(slot, why=why)
+            return msgspec.structs.replace(slot, why=why)
 
         return self._stage("explain", len(slots), lambda: tuple(map(told, slots))) or tuple(slots)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.random import Generator
 
@@ -88,9 +89,11 @@ class Verdict:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """One place of the feed. ``propensity`` is None where it is not known; ``why`` is for people."""
+class Slot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One place of the feed. ``propensity`` is None where it is not known; ``why`` is for people.
+
+    A struct and not a dataclass: a request makes dozens, and a frozen dataclass takes 30 times as long.
+    """
 
     item: int
     item_id: str

@@ -111,16 +111,17 @@ class TrendingModel:
 
     def ranking(self, now: float) -> Ranking:
         """Return the order of items at a time; found once a step of time."""
-        window = self.recipe.window
-        step = window / _STEPS
-        last = float(self.until[0])
-        end = float(np.ceil(now / step) * step) if now > last else last
-        if end - window >= last:
-            end = last
+        end = self._end(now)
         if end not in self._known:
             self._known.clear()
-            self._known[end] = Ranking(self._scores(end, window))
+            self._known[end] = Ranking(self._scores(end))
         return self._known[end]
+
+    def counts(self, item: int, now: float) -> tuple[int, int]:
+        """Return how many events an item row has in the window before and in the current one."""
+        bounds = self._bounds(self._end(now))
+        before, current = (self.item[bounds[i] : bounds[i + 1]] == item for i in range(2))
+        return int(before.sum()), int(current.sum())
 
     def fold(self, events: Interactions) -> Self:
         """Return the model after ``events``: O(events of two windows)."""
@@ -163,8 +164,21 @@ class TrendingModel:
             until=np.asarray(arrays["until"]),
         )
 
-    def _scores(self, end: float, window: float) -> F32:
-        bounds = np.searchsorted(self.timestamp, [end - 2 * window, end - window, end], side="right")
+    def _end(self, now: float) -> float:
+        """Return where the current window ends."""
+        window = self.recipe.window
+        step = window / _STEPS
+        last = float(self.until[0])
+        end = float(np.ceil(now / step) * step) if now > last else last
+        return last if end - window >= last else end
+
+    def _bounds(self, end: float) -> list[int]:
+        """Return the positions between which the events of the two windows stand."""
+        window = self.recipe.window
+        return np.searchsorted(self.timestamp, [end - 2 * window, end - window, end], side="right").tolist()
+
+    def _scores(self, end: float) -> F32:
+        bounds = self._bounds(end)
         n = len(self.items)
         before = np.bincount(self.item[bounds[0] : bounds[1]], minlength=n).astype(np.float64)
         current = np.bincount(self.item[bounds[1] : bounds[2]], minlength=n).astype(np.float64)

@@ -69,6 +69,7 @@ class Planner:
             budget_ms=feed.budget_ms,
             k_max=feed.k_max,
             log_served=feed.log_served,
+            draws=False,  # blocks leave nothing to chance
         )
 
     def _source(self, name: str, models: Mapping[str, Bridge]) -> Source | None:

@@ -33,6 +33,7 @@ from penchant.workspace.settings import Settings
 from penchant.workspace.writer import ServedWriter
 
 _CHUNK = 10_000
+_UNUSED = derive(0, "not drawn from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,8 @@ class Serving:
                 item=-1 if item_id is None else self._item_row(view, item_id),
                 context=context or {},
             )
-        rng = derive(self._settings.workspace.seed, request.request_id)
+        drawn = plan.draws or bool(promotions)
+        rng = derive(self._settings.workspace.seed, request.request_id) if drawn else _UNUSED
         if filters or promotions:
             rules, promoted = self._asked(view, request, filters, promotions)
             feed = run_promoted(plan, request, rng, rules=rules, promotions=promoted, explain=explain)

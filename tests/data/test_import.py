@@ -145,7 +145,7 @@ def test_again_stores_nothing_and_equal_rows_are_kept_apart(
     assert run(interactions=[path]).stored == 3
     again = run(interactions=[path])
     assert (again.stored, again.tables[0].known, log.head()) == (0, 3, 3)
-    assert "3 rows were in the log already." in again.sentences()
+    assert "3 rows known already." in again.sentences()
     given = write(tmp_path / "y.csv", "event_id,user_id,item_id,timestamp\ne1,u,i,1\ne1,u,i,1\n,u,k,1\n")
     assert run(interactions=[given]).stored == 2
 

@@ -3,9 +3,13 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +97,46 @@ def test_rows_of_nasty_fields(rows: list[bytes]) -> None:
     conserved(*result)
     if not any(b'"' in row for row in rows):
         assert result[0].read == len(rows)
+
+
+BAD_TEXT = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b"ok"]).buffers())
+COLUMNS = {
+    "text": pa.array(["a", None]),
+    "text view": pa.array(["a", None], pa.string_view()),
+    "large text": pa.array(["a", ""], pa.large_string()),
+    "codes": pa.array(["a", None]).dictionary_encode(),
+    "bytes": pa.array([b"\xff", b"a"]),
+    "fixed bytes": pa.array([b"ab", None], pa.binary(2)),
+    "bad text": BAD_TEXT,
+    "lists": pa.array([["a", None], []], pa.large_list(pa.string())),
+    "lists of bytes": pa.array([[b"\xff"], None]),
+    "lists of bad text": pa.ListArray.from_arrays([0, 1, 2], BAD_TEXT),
+    "lists of numbers": pa.array([[1, 2], None], pa.list_(pa.int8(), 2)),
+    "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int32())),
+    "struct": pa.array([{"a": b"\xff"}, None]),
+    "small float": pa.array([1.5, float("nan")], pa.float16()),
+    "large float": pa.array([1e300, -1e300]),
+    "large whole": pa.array([2**64 - 1, 0], pa.uint64()),
+    "decimal": pa.array([Decimal("1.50"), None]),
+    "true": pa.array([True, None]),
+    "nothing": pa.nulls(2),
+    "time of day": pa.array([1, None], pa.time64("ns")),
+    "duration": pa.array([1, None], pa.duration("ns")),
+    "far dates": pa.array([2**31 - 1, -(2**31)], pa.date32()),
+    "far times": pa.array([2**60, -(2**60)], pa.timestamp("ms", "UTC")),
+    "exact times": pa.array([2**62, -(2**62)], pa.timestamp("ns")),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_any_parquet_type_in_any_place(tmp_path: Path, column: str) -> None:
+    for name in ("user_id", "timestamp", "event_value", "impression", "session_id", "extra"):
+        base = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1.6e9, 1.6e9]}
+        pq.write_table(pa.table(base | {name: COLUMNS[column]}), tmp_path / "x.parquet")
+        result = imported((tmp_path / "x.parquet").read_bytes(), ".parquet")
+        if result:
+            conserved(*result)
+            assert result[0].read == 2
 
 
 SCALARS = (

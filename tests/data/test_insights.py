@@ -192,7 +192,7 @@ def test_the_words_carry_the_numbers() -> None:
     assert repeated.numbers["duplicates"] == 60
     assert repeated.what.startswith("60 interactions (1%) repeat another")
     assert small.level == "problem"
-    assert small.what == "There are only 999 interactions; 1,000 is the least to learn from."
+    assert small.what == "Only 999 interactions; 1,000 is the least to learn from."
     assert small.what_to_do
 
 

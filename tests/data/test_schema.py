@@ -59,6 +59,12 @@ def test_a_missing_column_is_named_with_its_neighbour() -> None:
     assert "needs user_id, item_id, timestamp; it may have event_type" in message
 
 
+@pytest.mark.parametrize("title", ["movieId", "StockCode", "PRODUCT_ID", "item"])
+def test_what_others_call_a_column_is_recognised_but_not_assumed(title: str) -> None:
+    with pytest.raises(InputError, match=f"no column item_id. Did you mean '{title}'"):
+        resolve_header(INTERACTIONS, ["user_id", "rating", title, "timestamp"], "x")
+
+
 def test_columns_of_one_name_and_unknown_columns_of_follows_are_refused() -> None:
     with pytest.raises(InputError, match="two columns are called item_id"):
         resolve_header(INTERACTIONS, ["user_id", "item_id", "ITEM_ID", "timestamp"], "x")

@@ -23,7 +23,7 @@ class TableSummary(msgspec.Struct, frozen=True, kw_only=True):
         """Return the summary in plain words."""
         said = [f"{self.table}: {_rows(self.read)} read, {self.stored:,} stored."]
         if self.known:
-            said.append(f"{_rows(self.known)} were in the log already.")
+            said.append(f"{_rows(self.known)} known already.")
         if self.rejected:
             reasons = ", ".join(f"{WORDS[reason]} ({n:,})" for reason, n in self.rejected.items())
             said.append(f"{_rows(sum(self.rejected.values()))} rejected: {reasons}. See {self.quarantine}.")

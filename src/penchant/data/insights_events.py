@@ -56,7 +56,7 @@ def _too_few(snapshot: Snapshot) -> Iterator[Insight]:
         yield Insight(
             rule="few_interactions",
             level="problem",
-            what=f"There are only {n:,} interactions; {MIN_INTERACTIONS:,} is the least to learn from.",
+            what=f"Only {_count(n, 'interaction')}; {MIN_INTERACTIONS:,} is the least to learn from.",
             numbers={"interactions": n, "least": MIN_INTERACTIONS},
             what_to_do="Import a longer period; until then serve popular and trending items.",
         )
@@ -65,7 +65,7 @@ def _too_few(snapshot: Snapshot) -> Iterator[Insight]:
         yield Insight(
             rule="few_users",
             level="problem",
-            what=f"Only {active:,} users have two interactions or more; {MIN_USERS} is the least.",
+            what=f"Only {_count(active, 'user')} with two interactions or more; {MIN_USERS} is the least.",
             numbers={"users": active, "least": MIN_USERS},
             what_to_do="Import a longer period, and check that user_id is the same for one person every time "
             "(not a session or an order number).",

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.data.readers_text import legible
-from penchant.data.rows import Chunk, Mark
+from penchant.data.rows import Chunk, Mark, relist
 from penchant.data.rows_properties import pieces
 from penchant.data.rows_time import is_time_type
 from penchant.data.schema import Role, Table, resolve_header
 from penchant.kernel.arrays import Bools
-from penchant.kernel.arrow import ArrowBatch, ArrowColumn
+from penchant.kernel.arrow import ArrowBatch, ArrowColumn, pc
 from penchant.kernel.errors import InputError
 
 _ROWS = 1 << 16
@@ -78,7 +78,7 @@ class ParquetFile:
             if self._table.column(name) is not None:
                 columns[name] = column
             else:
-                properties[name] = pieces(column, untyped=False)
+                properties[name] = self._pieces(name, column)
         return Chunk(
             columns=columns,
             properties=properties,
@@ -88,6 +88,16 @@ class ParquetFile:
             size=size,
         )
 
+    def _pieces(self, name: str, column: ArrowColumn) -> ArrowColumn:
+        try:
+            return pieces(column, untyped=False)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise InputError(
+                f"column {name} of type {column.type} has no JSON form ({error}).",
+                where=str(self.path),
+                fix="Leave the column out, or convert it to text.",
+            ) from error
+
 
 def plain(column: ArrowColumn) -> tuple[ArrowColumn, Bools]:
     """Return a column without dictionaries, text as valid UTF-8, and where bytes were not (null there)."""
@@ -95,6 +105,11 @@ def plain(column: ArrowColumn) -> tuple[ArrowColumn, Bools]:
         column = column.dictionary_decode()
     kind = column.type
     bad = np.zeros(len(column), np.bool_)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner, illegible = plain(column.flatten())
+        if illegible.any():
+            bad[np.asarray(pc.list_parent_indices(column))[illegible]] = True
+        return relist(column, inner), bad
     textual = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not textual and not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         return column, bad
@@ -120,7 +135,7 @@ def _raw(batch: ArrowBatch, i: int) -> str:
             row[name] = column[i].as_py()
         except (UnicodeDecodeError, ValueError, OverflowError):
             value = column[i].cast(pa.binary()).as_py() if pa.types.is_string(column.type) else None
-            row[name] = legible(value) if value is not None else repr(column[i])
+            row[name] = legible(value) if value is not None else f"({column.type} without a text form)"
     return msgspec.json.encode(row, enc_hook=str).decode()
 
 

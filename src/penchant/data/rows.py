@@ -173,8 +173,8 @@ _DETAILS: dict[Reason, str] = {
 def _detail(mark: Mark, column: ArrowColumn | None, i: int) -> str:
     value = ""
     if column is not None and "{value}" in _DETAILS[mark.reason]:
-        found = column[i].as_py()
-        value = repr(found if not isinstance(found, str) or len(found) <= 60 else found[:60] + "...")
+        text = column.slice(i, 1).cast(pa.string())[0].as_py()
+        value = repr(text if len(text) <= 60 else text[:60] + "...")
     return _DETAILS[mark.reason].format(column=mark.column, value=value)
 
 
@@ -255,6 +255,13 @@ def _flags(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark]]
     return value, [Mark(which=wrong, reason="wrong_type", column=column.name)]
 
 
+def relist(lists: ArrowColumn, inner: ArrowColumn) -> ArrowColumn:
+    """Return ``lists`` with other values: ``inner`` in the place of what flattening them gives."""
+    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), inner, mask=lists.is_null())
+
+
 def _id_lists(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark]]:
     is_list = pa.types.is_list(given.type) or pa.types.is_large_list(given.type)
     if is_list:
@@ -273,8 +280,5 @@ def _id_lists(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mar
     if bad.any():
         which[np.asarray(pc.list_parent_indices(lists))[bad]] = True
     if is_list:
-        sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        mask = lists.is_null()
-        lists = pa.ListArray.from_arrays(pa.array(offsets), inner, mask=mask)
+        lists = relist(lists, inner)
     return lists, [Mark(which=which, reason="bad_impression", column=column.name)]

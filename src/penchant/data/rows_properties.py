@@ -34,7 +34,7 @@ def pieces(column: ArrowColumn, *, untyped: bool) -> ArrowColumn:
     ``untyped`` columns come from CSV: text that is a number becomes one.
     """
     kind = column.type
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
         value = column.cast(pa.float64())
@@ -56,21 +56,22 @@ def pieces(column: ArrowColumn, *, untyped: bool) -> ArrowColumn:
 def piece(value: Any) -> str | None:
     """Return one value as JSON text: a text, number, bool or list of texts; whatever else as its own text."""
     if isinstance(value, list):
-        texts: list[str] = [v if isinstance(v, str) else _plain(v) for v in value]
-        return msgspec.json.encode(texts).decode()
+        return "[" + ",".join(_text(entry) for entry in value) + "]"
     if value is None or isinstance(value, str | bool | float):
         text = msgspec.json.encode(value).decode()
         return None if text == "null" else text
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
         return str(value)
-    return msgspec.json.encode(_plain(value)).decode()
+    return _text(value)
 
 
-def _plain(value: Any) -> str:
+def _text(value: Any) -> str:
+    """Return any value as a JSON text: itself when its JSON is one, otherwise its JSON."""
     try:
-        return msgspec.json.encode(value).decode()
+        encoded = msgspec.json.encode(value).decode()
     except (TypeError, OverflowError, ValueError):
-        return str(value)
+        encoded = str(value)
+    return encoded if encoded.startswith('"') else msgspec.json.encode(encoded).decode()
 
 
 def _quoted(column: ArrowColumn) -> ArrowColumn:

@@ -95,6 +95,12 @@ TABLES: dict[TableName, Table] = {
 }
 """The four tables. Where ``timestamp`` is optional, a row without one holds from the beginning: time 0."""
 
+_OTHER_NAMES = {
+    "user_id": ("uid", "user", "customer_id", "customer", "visitor_id", "member_id", "household_id"),
+    "item_id": ("product_id", "product", "item", "sku", "article_id", "movie_id", "stock_code", "asin"),
+    "timestamp": ("ts", "time", "date", "datetime", "event_time", "created_at", "unix_timestamp"),
+    "followed_id": ("followee_id", "friend_id", "target_id", "following_id"),
+}
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[\s\-./]+")
 
@@ -129,6 +135,7 @@ def resolve_header(table: Table, header: Sequence[str], where: str) -> list[str]
 def _missing(name: str, header: Sequence[str]) -> str:
     found = [title.strip() for title in header if title.strip()]
     shown = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
-    near = did_you_mean(name, [title.lower() for title in found])
+    others = [title for title in found if canonical_name(title) in _OTHER_NAMES.get(name, ())]
+    near = f"Did you mean '{others[0]}'?" if others else did_you_mean(name, [t.lower() for t in found])
     hint = f" {near}" if near.startswith("Did you mean") else ""
     return f"there is no column {name}.{hint} The file has: {shown or 'no column names'}."

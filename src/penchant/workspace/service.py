@@ -92,7 +92,7 @@ class Workspace:
 
     def check(self, *, progress: Progress | None = None) -> list[Insight]:
         """Return what is noteworthy or wrong in the data, and what to do about it."""
-        return insights(self.snapshot(progress=progress))
+        return insights(self.snapshot(progress=progress), self.log)
 
     def train(self, names: Sequence[str] = (), *, progress: Progress | None = None) -> list[Card]:
         """Train the named recipes, all by default, on one snapshot, and serve them from then on.

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+import scipy.linalg.blas  # noqa: F401 # loads the BLAS that compiled np.dot calls, so that it is found and held too
 from threadpoolctl import ThreadpoolController
 
 R = TypeVar("R")

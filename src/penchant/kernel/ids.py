@@ -35,13 +35,14 @@ class Vocab:
     ``offsets`` is (n + 1,) int64, ``data`` the concatenated UTF-8 bytes, uint8.
     """
 
-    __slots__ = ("_bounds", "_bytes", "data", "offsets")
+    __slots__ = ("_bounds", "_bytes", "_size", "data", "offsets")
 
     def __init__(self, offsets: I64, data: U8) -> None:
         self.offsets = readonly(offsets)
         self.data = readonly(data)
         self._bounds = offsets.data
         self._bytes = data.data
+        self._size = len(offsets) - 1
 
     @classmethod
     def of(cls, ids: Iterable[str] | ArrowColumn) -> "Vocab":
@@ -63,7 +64,7 @@ class Vocab:
         return cls((bounds - bounds[0]).copy(), raw[bounds[0] : bounds[-1]].copy())
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return self._size
 
     def __contains__(self, id_: str) -> bool:
         return self.row(id_) >= 0
@@ -86,9 +87,9 @@ class Vocab:
 
     def id(self, row: int) -> str:
         """Return the id of one row; a row outside 0..n-1 is a `Defect`."""
-        if not 0 <= row < len(self):
-            raise Defect(f"row {row} is outside a vocabulary of {len(self)}.")
-        return self._raw(row).decode()
+        if not 0 <= row < self._size:
+            raise Defect(f"row {row} is outside a vocabulary of {self._size}.")
+        return str(self._bytes[self._bounds[row] : self._bounds[row + 1]], "utf-8")
 
     def ids(self, rows: "Rows | Sequence[int]") -> list[str]:
         """Return the ids of many rows."""

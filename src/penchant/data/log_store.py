@@ -47,6 +47,7 @@ class Store:
             self.segments_folder.mkdir(parents=True, exist_ok=True)
             self.writer = self._connect()
             self.reader = self._connect()
+            self.writer.execute("PRAGMA busy_timeout = 0")  # `_begin_writing` waits instead
         self._writing, self._reading = threading.Lock(), threading.Lock()
 
     def _connect(self) -> sqlite3.Connection:
@@ -75,14 +76,18 @@ class Store:
     @contextmanager
     def writing(self) -> Generator[sqlite3.Connection]:
         """Hold the only write transaction there is; it is on disk when the block ends without error."""
-        with storage_errors(self.file), self._writing, _transaction(self.writer, "BEGIN IMMEDIATE"):
-            yield self.writer
+        with storage_errors(self.file), self._writing:
+            _begin_writing(self.writer)
+            with _transaction(self.writer):
+                yield self.writer
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
         """Hold a read transaction: tail and manifest as of one moment."""
-        with storage_errors(self.file), self._reading, _transaction(self.reader, "BEGIN"):
-            yield self.reader
+        with storage_errors(self.file), self._reading:
+            self.reader.execute("BEGIN")
+            with _transaction(self.reader):
+                yield self.reader
 
     @contextmanager
     def owning_files(self, *, wait: float) -> Generator[bool]:
@@ -112,9 +117,27 @@ def _use_wal(con: sqlite3.Connection) -> None:
             return
 
 
+def _begin_writing(con: sqlite3.Connection) -> None:
+    """Wait for the turn to write.
+
+    SQLite's own waiting sleeps up to a tenth of a second at a time, many commits long, so that of two busy
+    processes one would starve.
+    """
+    until, pause = time.monotonic() + PATIENCE, 0.0005
+    while True:
+        try:
+            con.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.01)
+        else:
+            return
+
+
 @contextmanager
-def _transaction(con: sqlite3.Connection, begin: str) -> Generator[None]:
-    con.execute(begin)
+def _transaction(con: sqlite3.Connection) -> Generator[None]:
     try:
         yield
         con.execute("COMMIT")

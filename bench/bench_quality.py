@@ -25,8 +25,8 @@ from penchant.kernel.seeds import derive
 from penchant.models.ials import Ials
 
 SEED = 42
-TRIALS = 30
-INFORMATION_TRIALS = 12
+TRIALS = 20
+INFORMATION_TRIALS = 10
 SEEDS = (42, 43, 44)
 FACTORS = Choice((16, 32, 48, 64, 96))
 EPOCHS = Choice((6, 9, 12, 15))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from penchant.data.interactions import Interactions
 from penchant.data.splits import Split
@@ -37,7 +38,8 @@ class ImplicitAls:
         """Train and answer; users that the training part hides are folded in from what they show."""
         model = self._model()
         train = self._matrix(split, split.train.interactions, split.train.n_users)
-        model.fit(train, show_progress=False)
+        with threadpool_limits(limits=1, user_api="blas"):  # as implicit's own warning asks for
+            model.fit(train, show_progress=False)
         if (split.users >= 0).all():
             asked, users, fold = train[split.subjects], split.subjects, False
         else:
@@ -52,13 +54,14 @@ class ImplicitAls:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from implicit.cpu.als import AlternatingLeastSquares
-        return AlternatingLeastSquares(
-            factors=self.factors,
-            regularization=self.regularization,
-            alpha=self.alpha,
-            iterations=self.iterations,
-            random_state=self.seed,
-        )
+
+            return AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                alpha=self.alpha,
+                iterations=self.iterations,
+                random_state=self.seed,
+            )
 
     def _matrix(self, split: Split, events: Interactions, n_users: int) -> csr_matrix:
         age = np.maximum(split.now - events.timestamp, 0.0) / DAY

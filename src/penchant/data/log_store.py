@@ -52,9 +52,16 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         con = sqlite3.connect(self.file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(con)
+        except BaseException:
+            con.close()
+            raise
+        return con
+
+    def _prepare(self, con: sqlite3.Connection) -> None:
         version = con.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
-            con.close()
             raise InputError(
                 f"event log format {version}, this version reads {FORMAT}.",
                 where=str(self.file),
@@ -65,7 +72,6 @@ class Store:
         con.execute(f"PRAGMA journal_size_limit = {_JOURNAL}")
         if version < FORMAT:
             con.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        return con
 
     def close(self) -> None:
         """Close both connections; closing twice is fine."""

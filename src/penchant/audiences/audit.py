@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.audiences.config import AudienceCard, Bias, Drift
+from penchant.audiences.divergence import histogram
 from penchant.audiences.quality import auc
 from penchant.features.matrix import Features
 from penchant.kernel.arrays import F64, Rows
@@ -106,11 +107,7 @@ def drift(features: Features, audience_ids: Sequence[str], previous: Path) -> Dr
 
 def stability_index(values: Any, edges: Sequence[float], shares: Sequence[float]) -> float:
     """Return the PSI of values (n,), NaN = never, against shares over the bins of ``edges`` and never."""
-    bins = len(edges) - 1
-    known = values[~np.isnan(values)]
-    place = ((known - edges[0]) * (bins / (edges[-1] - edges[0]))).astype(np.int64)
-    counts = np.bincount(np.clip(place, 0, bins - 1), minlength=bins + 1).astype(np.float64)
-    counts[bins] = len(values) - len(known)
+    counts = histogram(values, edges[0], edges[-1], len(edges) - 1)
     now = np.maximum(counts / max(len(values), 1), 1e-4)
     then = np.maximum(np.asarray(shares, np.float64), 1e-4)
     return float(((now - then) * np.log(now / then)).sum())

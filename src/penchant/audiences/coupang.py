@@ -62,13 +62,19 @@ def divergences(
     """
     found = np.empty(len(features))
     for j in track(Silent() if progress is None else progress, "divergence", range(len(features))):
-        column = features.values[j]
-        every = column[population]
-        chosen = column[seeds]
-        (low, high), (low_s, high_s) = value_range(every), value_range(chosen)
-        low, high = min(low, low_s), max(high, high_s)
-        found[j] = jensen_shannon(histogram(chosen, low, high, bins), histogram(every, low, high, bins))
+        found[j] = column_divergence(features.values[j], seeds, population, bins=bins)
     return found
+
+
+def column_divergence(
+    column: F32, seeds: Rows, population: "Rows | None" = None, *, bins: int = BINS
+) -> float:
+    """Return JS of one feature (n,); ``population`` None is everybody, and needs no copy."""
+    every = column if population is None else column[population]
+    chosen = column[seeds]
+    (low, high), (low_s, high_s) = value_range(every), value_range(chosen)
+    low, high = min(low, low_s), max(high, high_s)
+    return float(jensen_shannon(histogram(chosen, low, high, bins), histogram(every, low, high, bins)))
 
 
 def select(divergence: F64, config: Coupang) -> TopFeatures:
@@ -102,21 +108,37 @@ def distances(
     persona carries w_j^2. Never counts as no purchase, so as 0, in the mean as in the distance: the method
     needs a number there, and with the mean instead people without any activity look most alike.
     """
-    values = _filled(features.values[top.columns][:, population])
-    seed_values = _filled(features.values[top.columns][:, seeds])
-    mean, spread = values.mean(1, keepdims=True), values.std(1, keepdims=True)
-    spread[spread == 0] = 1.0
-    weight = top.weight[:, None]
-    z = (values - mean) / spread * weight
-    persona = ((seed_values - mean) / spread * weight).mean(1, keepdims=True)
-    if distance == "cosine":
-        lengths = np.linalg.norm(z, axis=0) * np.linalg.norm(persona)
-        return 1 - (z * persona).sum(0) / np.maximum(lengths, 1e-300)
-    gap = z - persona
     if distance == "mahalanobis":
-        covariance = np.atleast_2d(np.cov(z)) + 1e-9 * np.eye(len(z))
-        return np.sqrt(np.maximum(np.einsum("ij,ij->j", gap, np.linalg.solve(covariance, gap)), 0.0))
-    return np.sqrt((gap * gap).sum(0))
+        return _mahalanobis(features, seeds, population, top)
+    squares, dots, length = np.zeros(len(population)), np.zeros(len(population)), 0.0
+    for column, weight in zip(top.columns, top.weight, strict=True):  # one at a time: n may be millions
+        values = _filled(features.values[column][population])
+        mean, spread = values.mean(), values.std()
+        persona = _filled(features.values[column][seeds]).mean()
+        factor = weight / spread if spread > 0 else weight
+        values -= persona if distance == "euclidean" else mean
+        values *= factor
+        if distance == "cosine":
+            centre = (persona - mean) * factor
+            dots += values * centre
+            length += centre * centre
+        values *= values
+        squares += values
+    if distance == "cosine":
+        return 1 - dots / np.maximum(np.sqrt(squares * length), 1e-300)
+    return np.sqrt(squares)
+
+
+def _mahalanobis(features: Features, seeds: Rows, population: Rows, top: TopFeatures) -> F64:
+    """Return the distance to the persona in the population's covariance; weights cancel in it."""
+    z = _filled(features.values[top.columns][:, population])
+    spread = z.std(1, keepdims=True)
+    spread[spread == 0] = 1.0
+    persona = _filled(features.values[top.columns][:, seeds]).mean(1, keepdims=True) / spread
+    z /= spread
+    covariance = np.atleast_2d(np.cov(z)) + 1e-9 * np.eye(len(z))
+    z -= persona
+    return np.sqrt(np.maximum(np.einsum("ij,ij->j", z, np.linalg.solve(covariance, z)), 0.0))
 
 
 def _filled(values: F32) -> F64:

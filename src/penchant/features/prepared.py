@@ -1,4 +1,4 @@
-"""Features and their codes for one snapshot, computed once and kept on disk for every seed list that follows."""
+"""Features and their codes for one snapshot, computed once, kept on disk for every seed list to come."""
 
 import hashlib
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ def audience_report(audience: Audience) -> str:
     ]
     lead = (
         f"{card.size:,} people, grown from {card.seeds:,} seeds among {card.users:,} users by "
-        f"`{card.config.method}`. A held-out seed ranks above another person {quality.auc.value:.0%} of the time;"
+        f"`{card.config.method}`. A held-out seed ranks above another user {quality.auc.value:.0%} of the time;"
         " chance is 50%."
     )
     footer = f"Penchant {__version__}, snapshot {card.snapshot[:12]}, seed {card.seed}."
@@ -114,8 +114,8 @@ def _curve(quality: Quality) -> Chart:
     ]
     return Chart(
         title="Reach against similarity",
-        see=f"The first {best.share:.0%} ({best.people:,} people) hold {best.lift.value:.1f} times the"
-        f" held-out seeds that chance would put there; at {widest.share:.0%} it is {widest.lift.value:.1f} times.",
+        see=f"The first {best.share:.0%} ({best.people:,} people) hold {best.lift.value:.1f} times"
+        f" the held-out seeds that chance would put there; at {widest.share:.0%} it is {widest.lift.value:.1f} times.",
         x=Axis(label="People taken in", unit="%", options={"type": "log", "percent": True}),
         y=Axis(label="Held-out lift", unit="times chance", options={"zero": True}),
         marks=[

@@ -1,7 +1,7 @@
 """What an audience is asked for with, and what comes back."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from penchant.features.purchase import PurchaseFeatures
 from penchant.kernel.arrays import F64, Rows
 
 Method: TypeAlias = Literal["auto", "coupang", "embedding", "trees", "linear", "taste"]
+METHODS: Final[tuple[str, ...]] = get_args(Method)
 FORMAT = 1
 
 

@@ -185,7 +185,7 @@ def _space(snapshot: Snapshot, config: AudienceConfig, model: Model | None, prep
     category = config.features.category
     fine = config.fine
     if fine is None and snapshot.n_items > MOST_COLUMNS:
-        fine = category
+        fine = category or None
     categories = {feature.category for feature in prepared.features.book}
     return taste(
         snapshot,

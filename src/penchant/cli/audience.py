@@ -7,6 +7,7 @@ import typer
 
 from penchant.cli.session import Folder, Json, Session, session
 from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
 
 if TYPE_CHECKING:
     from penchant.audiences.config import Audience, AudienceConfig
@@ -39,7 +40,9 @@ def audience(
         list[str] | None,
         typer.Option(help="A category or feature (cto*) that the list was made by; may be repeated."),
     ] = None,
-    category: Annotated[str, typer.Option(help="The item column of categories.")] = "category",
+    category: Annotated[
+        str, typer.Option(help="The item column of categories; empty for none.")
+    ] = "category",
     fine: Annotated[str | None, typer.Option(help="The item column of the finest useful groups.")] = None,
     days: Annotated[float, typer.Option(help="The window of activity, in days.")] = 365.0,
     profile: Annotated[
@@ -92,6 +95,7 @@ def audience(
         "include_seeds": include_seeds,
         "protected": protect or [],
     }
+    _known(method, export or [], holdout)
     config = _checked(settings, AudienceConfig)
     given = read_ids(seeds)
     lists = {path.stem: read_ids(path) for path in exclude or []}
@@ -116,6 +120,22 @@ def audience(
         *_deliver(found, snapshot, out, holdout, export or [], country_code, plain=plain, seed=seed),
     ]
     here.answer({"files": written, "card": found.card}, lambda: _show(here, found, out, written))
+
+
+def _known(method: str, platforms: list[str], holdout: float) -> None:
+    """Refuse names and numbers that would fail only after minutes of work."""
+    from penchant.audiences.config import METHODS
+    from penchant.audiences.export import PLATFORMS
+
+    for what, given, known in (
+        ("method", [method], METHODS),
+        ("export", platforms, tuple(PLATFORMS)),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError(f"--{what}: there is no '{name}'.", fix=did_you_mean(name, known))
+    if not 0 <= holdout < 1:
+        raise InputError(f"--holdout {holdout:g} is not a share.", fix="Give 0.1 for one in ten.")
 
 
 def _checked(settings: dict[str, Any], kind: "type[AudienceConfig]") -> "AudienceConfig":
@@ -145,10 +165,7 @@ def _deliver(
     from penchant.kernel.folders import write_atomically
     from penchant.kernel.seeds import derive
 
-    try:
-        reach, held = split_holdout(found.ids, holdout, rng=derive(seed, "holdout"))
-    except ValueError as error:
-        raise InputError(f"{error}") from error
+    reach, held = split_holdout(found.ids, holdout, rng=derive(seed, "holdout"))
     written: list[str] = []
     if held:
         write_atomically(out / HOLDOUT, table(["user_id"], [[i] for i in held]))

@@ -183,7 +183,8 @@ FROM whole w LEFT JOIN orders o ON o.user_row = w.user_row CROSS JOIN period p
 class PurchaseFeatures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which features to compute.
 
-    ``category`` names the item column that gives the categories: any level of a hierarchy. ``reference`` is
+    ``category`` names the item column that gives the categories: any level of a hierarchy; empty for features
+    of the account alone. ``reference`` is
     the end of the window, seconds UTC (the snapshot's cut-off unless given). Event types are told apart by
     name; types in none of the three lists are left out, unless no type is a purchase, when every event counts
     as one. ``profile`` names user columns to take in: numbers as they are, text as one column a value.

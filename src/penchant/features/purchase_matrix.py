@@ -176,6 +176,8 @@ def item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ..
         InputError: items have no such column.
     """
     table: ArrowTable = snapshot.item_table
+    if not column:
+        return np.zeros(snapshot.n_items, np.int32), ()
     if column not in table.column_names:
         raise InputError(
             f"items have no column '{column}' to take categories from.",

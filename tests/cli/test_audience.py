@@ -1,0 +1,111 @@
+"""The audience command on a small shop: its files, its answers, and what it says to wrong input."""
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penchant.cli.main import run
+
+pytestmark = pytest.mark.xdist_group("cli-audience")
+
+PEOPLE = 300
+GARDENERS = [f"u{u:03d}" for u in range(PEOPLE) if u % 4 == 0]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace where every fourth user mostly buys plants."""
+    folder = tmp_path_factory.mktemp("audience") / "shop"
+    data = folder.parent / "data"
+    data.mkdir()
+    rng = random.Random(0)
+    categories = ["plants", "bread", "milk", "soap"]
+    rows: list[str] = []
+    for user in range(PEOPLE):
+        weights = [6, 1, 1, 1] if user % 4 == 0 else [0.4, 3, 3, 3]
+        for _ in range(rng.randint(8, 25)):
+            category = rng.choices(range(4), weights)[0]
+            when = 1_600_000_000 + rng.randint(0, 200 * 86400)
+            price = rng.randint(1, 90) / 10
+            rows.append(f"u{user:03d},i{category}{rng.randint(0, 9)},{when},purchase,{price}")
+    header = "user_id,item_id,timestamp,event_type,event_value\n"
+    (data / "interactions.csv").write_text(header + "\n".join(rows) + "\n")
+    items = [f"i{c}{i},{categories[c]}" for c in range(4) for i in range(10)]
+    (data / "items.csv").write_text("item_id,category\n" + "\n".join(items) + "\n")
+    users = [f"u{u:03d},Person{u}@Mail.Example,+1650555{u:04d}" for u in range(PEOPLE)]
+    (data / "users.csv").write_text("user_id,email,phone\n" + "\n".join(users) + "\n")
+    (data / "seeds.csv").write_text("member_srl\n" + "\n".join([*GARDENERS[:40], "ghost"]) + "\n")
+    (data / "stop.csv").write_text("\n".join(GARDENERS[40:45]) + "\n")
+    assert run(["init", str(folder)]) == 0
+    tables = [f"--{t}={data / t}.csv" for t in ("users", "items", "interactions")]
+    assert run(["-C", str(folder), "import", *tables]) == 0
+    return folder
+
+
+def answer(shop: Path, capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    capsys.readouterr()
+    assert run(["-C", str(shop), "audience", *arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_whole_run(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = shop.parent / "data", tmp_path / "out"
+    arguments = [str(data / "seeds.csv"), "--size", "25", "--exclude", str(data / "stop.csv")]
+    arguments += ["--holdout", "0.2", "--export", "meta", "--export", "csv", "--out", str(out)]
+    said = answer(shop, capsys, *arguments)
+    people = table(out / "audience.csv")
+    assert [row["rank"] for row in people] == [str(i) for i in range(1, 26)]
+    ids = {row["user_id"] for row in people}
+    assert not ids & set(GARDENERS[:45])
+    assert len(ids & set(GARDENERS)) >= 20
+    assert table(out / "top_features.csv")[0]["category"] == "plants"
+    assert table(out / "unknown_ids.csv") == [{"user_id": "ghost"}]
+    held = {row["user_id"] for row in table(out / "holdout.csv")}
+    assert len(held) == 5
+    exported = {row["user_id"] for row in table(out / "export_csv.csv")}
+    assert exported == ids - held
+    assert len(table(out / "export_meta.csv")) == 20
+    assert "mail.example" not in (out / "export_meta.csv").read_text().lower()
+    assert len(table(out / "features.csv")) == 25
+    assert "<script>" in (out / "report.html").read_text()
+    assert said["card"]["excluded"] == {"seeds": 40, "stop": 5}
+    assert set(said["files"]) == {path.name for path in out.iterdir()}
+    again = tmp_path / "again"
+    answer(shop, capsys, *arguments[:-1], str(again))
+    for path in out.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--size", "1000"], "1,000 people asked for"),
+        (["--size", "0"], "--size"),
+        (["--size", "9", "--method", "atuo"], "Did you mean 'auto'"),
+        (["--size", "9", "--export", "myspace"], "there is no"),
+        (["--size", "9", "--holdout", "1"], "not a share"),
+        (["--size", "9", "--threshold", "7"], "threshold"),
+        (["--size", "9", "--category", "categry"], "Did you mean 'category'"),
+        (["--size", "9", "--method", "coupang", "--threshold", "0.99"], "critical: no feature diverges"),
+        (["--size", "9", "--exclude", "nowhere.csv"], "there is no such file"),
+    ],
+)
+def test_wrong_input_is_said_plainly(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    capsys.readouterr()
+    seeds = str(shop.parent / "data" / "seeds.csv")
+    assert run(["-C", str(shop), "audience", seeds, "--out", str(tmp_path / "out"), *more]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out").exists()

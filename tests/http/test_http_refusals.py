@@ -40,7 +40,8 @@ def error_of(answer: Any) -> dict[str, Any]:
 
 def test_the_wire_shape_of_an_error_is_pinned(client: TestClient) -> None:
     assert client.get("/v1/feeds/home/u?kk=1").content == (
-        b'{"error":{"code":"input_error","message":"unknown query parameter.","where":"kk","fix":"Did you mean \'k\'?"}}'
+        b'{"error":{"code":"input_error","message":"unknown query parameter.","where":"kk",'
+        b'"fix":"Did you mean \'k\'?"}}'
     )
 
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from penchant.http.run import serve
 from penchant.workspace.service import Workspace
 folder, workers = Path(sys.argv[1]), int(sys.argv[2])
-serve(Workspace.open(folder), host="127.0.0.1", port=0, workers=workers, on_listen=lambda url: print(url, flush=True))
+say = lambda url: print(url, flush=True)
+serve(Workspace.open(folder), host="127.0.0.1", port=0, workers=workers, on_listen=say)
 print("ended", flush=True)
 """
 QUIET = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

@@ -14,6 +14,7 @@ from penchant.http.backend import Backend
 from penchant.http.checks import check_events, check_number, known_parameters, path_id
 from penchant.http.errors import ErrorAnswer
 from penchant.http.metrics import CONTENT_TYPE
+from penchant.http.reply import Reply
 from penchant.http.wire import (
     Acknowledged,
     EventsIn,
@@ -79,7 +80,7 @@ def backend_of(request: AnyRequest) -> Backend:
     "/v1/feeds/{feed:str}/{user:str}",
     summary="A user's feed",
     tags=["feeds"],
-    responses=_refused(400, 404, 503),
+    responses={200: ResponseSpec(FeedAnswer, description="The feed."), **_refused(400, 404, 503)},
     sync_to_thread=False,
 )
 def get_feed(
@@ -90,7 +91,7 @@ def get_feed(
     explain: Explain = False,
     item: Anchor = None,
     exclude: Excluded = None,
-) -> FeedAnswer:
+) -> Reply:
     """Return k items for a user. A user nobody knows gets what the feed gives to strangers."""
     known_parameters(request, ("k", "explain", "item", "exclude"))
     backend = backend_of(request)
@@ -102,7 +103,7 @@ def get_feed(
         path_id(feed, "feed"), path_id(user, "user"), k=k, exclude=unwanted, item_id=item, explain=explain
     )
     backend.metrics.feed(answer)
-    return feed_answer(answer, explain=explain)
+    return Reply(feed_answer(answer, explain=explain))
 
 
 @get(

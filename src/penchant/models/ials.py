@@ -207,12 +207,14 @@ class IalsModel:
     def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
         """Return the best k items of each request; padding only for who is unknown."""
         vectors = self._vectors(queries)
-        batch = self.index.top_many(vectors, k, exclude=exclude)
-        nobody = ~vectors.any(axis=1)
-        if not nobody.any():
-            return batch
-        items, scores = batch.items.copy(), batch.scores.copy()
-        items[nobody], scores[nobody] = -1, -np.inf
+        known = vectors.any(axis=1)
+        if known.all():
+            return self.index.top_many(vectors, k, exclude=exclude)
+        who = np.flatnonzero(known).astype(np.int32)
+        some = self.index.top_many(vectors[who], k, exclude=None if exclude is None else exclude.take(who))
+        items = np.full((len(queries), some.items.shape[1]), -1, np.int32)
+        scores = np.full(items.shape, -np.inf, np.float32)
+        items[who], scores[who] = some.items, some.scores
         return Batch(items=readonly(items), scores=readonly(scores))
 
     def score(self, query: Query, items: Rows) -> F32:

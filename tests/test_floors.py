@@ -19,8 +19,8 @@ FLOORS = {
     "experiments": 4,
     "workspace": 5,
     "reports": 6,
-    "cli": 7,
     "http": 7,
+    "cli": 8,
 }
 FILES = sorted(SRC.rglob("*.py"))
 

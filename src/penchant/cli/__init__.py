@@ -1,1 +1,1 @@
-"""Floor 7: the command line."""
+"""Floor 8: the command line."""

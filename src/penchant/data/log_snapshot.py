@@ -1,7 +1,9 @@
 """From the event log to a snapshot: what was known at a moment, whatever way the log has stored it."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -46,6 +48,7 @@ def snapshot_of(
         items=_described(source, "item_put", "item_id"),
         users=_described(source, "user_put", "user_id"),
         follows=_current(follows) if follows.num_rows else None,
+        impressions=_impressions(source, cutoff),
         cutoff=cutoff,
         head=head,
     )
@@ -131,6 +134,37 @@ def _session(user_id: str) -> str:
 
 def _dictionaries(column: ArrowColumn) -> list[ArrowColumn]:
     return [chunk.dictionary for chunk in column.chunks] if pa.types.is_dictionary(column.type) else []
+
+
+class _SlotId(msgspec.Struct, frozen=True):
+    """All that is read of a served slot."""
+
+    item_id: str
+
+
+def _impressions(source: _Source, cutoff: float | None) -> Mapping[str, int]:
+    """Count how often each item was shown: explicit impressions of an action stand for the feed it names."""
+    until = float("inf") if cutoff is None else cutoff
+    counts: Counter[str] = Counter()
+    explicit: set[str] = set()
+    for batch in source.batches("acted", ["timestamp", "impression", "recommendation_id"]):
+        said = batch.filter(pc.and_(batch["impression"].is_valid(), pc.less_equal(batch["timestamp"], until)))
+        for shown, request in zip(
+            said["impression"].to_pylist(), said["recommendation_id"].to_pylist(), strict=True
+        ):
+            if request is None or request not in explicit:
+                counts.update(shown)
+            if request is not None:
+                explicit.add(request)
+    slots = msgspec.json.Decoder(list[_SlotId])
+    for batch in source.batches("served", ["timestamp", "event_id", "slots"]):
+        implicit = batch.filter(pc.less_equal(batch["timestamp"], until))
+        for request, text in zip(
+            implicit["event_id"].to_pylist(), implicit["slots"].to_pylist(), strict=True
+        ):
+            if request not in explicit:
+                counts.update(slot.item_id for slot in slots.decode(text))
+    return counts
 
 
 def _described(source: _Source, kind: str, key: str) -> ArrowTable | None:

@@ -1,6 +1,7 @@
 """The snapshot: the immutable dataset as of a cut-off that recipes train on and feeds are served from."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Snapshot:
     pyarrow tables with one row for each row of the vocabulary, in its order, first column ``user_id`` /
     ``item_id``; users and items that only interactions name have nulls elsewhere. ``by_user`` is
     (indptr, positions): the interactions of user ``u``, oldest first, stand at
-    ``positions[indptr[u]:indptr[u + 1]]``.
+    ``positions[indptr[u]:indptr[u + 1]]``. The digest is of all but ``head`` and ``impressions``, from which
+    nothing is trained.
     """
 
     digest: str
@@ -62,6 +64,7 @@ class Snapshot:
         np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]
     ]  # indptr, positions
     follows: Follows
+    impressions: I64  # (n_items,) how often each item was shown, as far as the log says
 
     @property
     def n_users(self) -> int:
@@ -112,6 +115,7 @@ class Snapshot:
             follows=follows,
             cutoff=until,
             head=self.head,
+            impressions=self.impressions,
         )
 
     def save(self, folder: Path) -> None:
@@ -140,6 +144,7 @@ class Snapshot:
                     "follower": follows.follower,
                     "followed": follows.followed,
                     "follow_timestamp": follows.timestamp,
+                    "impressions": self.impressions,
                 },
             )
             pq.write_table(self.user_table, draft / "users.parquet", compression="zstd")
@@ -186,6 +191,7 @@ class Snapshot:
             ),
             by_user=(a["by_user_indptr"], a["by_user_positions"]),
             follows=Follows(follower=a["follower"], followed=a["followed"], timestamp=a["follow_timestamp"]),
+            impressions=a["impressions"],
         )
 
 
@@ -195,6 +201,7 @@ def build_snapshot(
     items: ArrowTable | None = None,
     users: ArrowTable | None = None,
     follows: ArrowTable | None = None,
+    impressions: Mapping[str, int] | None = None,
     cutoff: float | None = None,
     head: int = 0,
 ) -> Snapshot:
@@ -202,7 +209,8 @@ def build_snapshot(
 
     ``interactions`` needs user_id, item_id, timestamp (seconds) and may carry event_type and event_value;
     ``items`` needs item_id, ``users`` user_id (unique; other columns are kept as they are); ``follows``
-    user_id, followed_id, timestamp. The cut-off is the newest interaction unless given. The digest depends
+    user_id, followed_id, timestamp. ``impressions`` says how often items were shown; unknown items in it are
+    left out. The cut-off is the newest interaction unless given. The digest depends
     on content alone, not on the order of rows.
 
     Raises:
@@ -246,7 +254,16 @@ def build_snapshot(
         follows=edges,
         cutoff=newest if cutoff is None else cutoff,
         head=head,
+        impressions=_shown(impressions or {}, item_vocab),
     )
+
+
+def _shown(impressions: Mapping[str, int], items: Vocab) -> I64:
+    shown = np.zeros(len(items), np.int64)
+    rows = items.rows(list(impressions))
+    known = rows >= 0
+    shown[rows[known]] = np.fromiter(impressions.values(), np.int64, len(impressions))[known]
+    return shown
 
 
 def _vocab(columns: list[ArrowColumn]) -> tuple[Vocab, list[Rows]]:
@@ -314,6 +331,7 @@ def _assemble(
     follows: Follows,
     cutoff: float,
     head: int,
+    impressions: I64,
 ) -> Snapshot:
     i = interactions
     order = _canonical_order(i)
@@ -331,6 +349,7 @@ def _assemble(
         interactions=events,
         by_user=(readonly(indptr), readonly(positions)),
         follows=follows,
+        impressions=readonly(impressions),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, UserPut, Value, anonymous
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
+from penchant.feed.explore import Shown
 from penchant.feed.item_columns import properties_of
 from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
@@ -119,6 +120,7 @@ class Live:
     ) -> None:
         self.snapshot = snapshot
         self.catalogue = LiveCatalogue(snapshot)
+        self.shown = Shown(snapshot.impressions)
         self.author = author
         self._authors: dict[str, list[int]] | None = None  # found when first asked for
         self.head = snapshot.head
@@ -156,6 +158,8 @@ class Live:
                 case Followed():
                     self._tail(event.user_id).follows[event.followed_id] = event.active
                 case Served():
+                    rows = [self.catalogue.row(slot.item_id) for slot in event.slots]
+                    self.shown.served(as_rows(row for row in rows if row >= 0), len(self.catalogue))
                     tail = self._tails.get(event.user_id)
                     if tail is not None:
                         tail.served = event
@@ -218,6 +222,7 @@ class Live:
 
     def _act(self, event: Acted) -> tuple[int, int, float, int, float]:
         item = self.catalogue.ensure(event.item_id)
+        self._show(event, item)
         if event.event_type not in self._types:
             self._types.append(event.event_type)
         kind = self._types.index(event.event_type)
@@ -227,6 +232,15 @@ class Live:
             self._join(tail, anonymous(event.session_id))
         tail.events.append((item, event.timestamp, kind, value))
         return self.user(event.user_id), item, event.timestamp, kind, value
+
+    def _show(self, event: Acted, item: int) -> None:
+        """Count an action on something shown; a list that no feed of ours gave is counted as shown, too."""
+        size = len(self.catalogue)
+        if event.recommendation_id is not None or event.impression:
+            self.shown.acted(item, size)
+        if event.impression and event.recommendation_id is None:
+            rows = [self.catalogue.row(id_) for id_ in event.impression]
+            self.shown.served(as_rows(row for row in rows if row >= 0), size)
 
     def _join(self, tail: _Tail, stranger: str) -> None:
         """Give a user what it did in this session before it was known by name."""

@@ -121,7 +121,8 @@ def tasks() -> list[Task]:
                 f"SELECT household_id FROM '{folder}/campaigns.parquet' WHERE campaign_id = {campaign}"
             )
             redeemed = rows(
-                f"SELECT household_id FROM '{folder}/coupon_redemptions.parquet' WHERE campaign_id = {campaign}"
+                f"SELECT household_id FROM '{folder}/coupon_redemptions.parquet'"
+                f" WHERE campaign_id = {campaign}"
             )
             return Task(
                 kind="A",

@@ -39,8 +39,8 @@ def audience_report(audience: Audience) -> str:
     ]
     lead = (
         f"{card.size:,} people, grown from {card.seeds:,} seeds among {card.users:,} users by "
-        f"`{card.config.method}`. A held-out seed ranks above another user {quality.auc.value:.0%} of the time;"
-        " chance is 50%."
+        f"the method {card.config.method}. A held-out seed ranks above another user "
+        f"{quality.auc.value:.0%} of the time; chance is 50%."
     )
     footer = f"Penchant {__version__}, snapshot {card.snapshot[:12]}, seed {card.seed}."
     return render_page(f"Audience of {card.size:,}", lead=lead, sections=sections, footer=footer)
@@ -79,7 +79,7 @@ def _good(quality: Quality, card: AudienceCard) -> Section:
     rows: list[list[Cell]] = [
         ["Held-out AUC", _span(quality.auc), "a seed is scored above another person"],
         ["AUC at equal spend", _span(quality.auc_within_spend), "the same, within fifths of spend"],
-        ["Chance of no signal", f"{card.p_overall:.3f}", "random lists that look as different"],
+        ["p-value of the list", f"{card.p_overall:.3f}", "lists drawn at random that look as different"],
     ]
     if quality.overlap is not None:
         rows.append(
@@ -115,7 +115,7 @@ def _curve(quality: Quality) -> Chart:
     return Chart(
         title="Reach against similarity",
         see=f"The first {best.share:.0%} ({best.people:,} people) hold {best.lift.value:.1f} times"
-        f" the held-out seeds that chance would put there; at {widest.share:.0%} it is {widest.lift.value:.1f} times.",
+        f" the held-out seeds that chance puts there; at {widest.share:.0%}, {widest.lift.value:.1f} times.",
         x=Axis(label="People taken in", unit="%", options={"type": "log", "percent": True}),
         y=Axis(label="Held-out lift", unit="times chance", options={"zero": True}),
         marks=[
@@ -146,6 +146,10 @@ def _meaning(top: TopFeature) -> str:
     return what + where
 
 
+def _asked(top: TopFeature) -> str:
+    return "have it at all" if top.contrast == "ever" else f"are {top.contrast}"
+
+
 def _why(tops: Sequence[TopFeature]) -> Section:
     if not tops:
         return Section(title="Why these people", blocks=[Prose(text="No single feature stands out.")])
@@ -171,8 +175,7 @@ def _why(tops: Sequence[TopFeature]) -> Section:
         blocks=[
             intervals(
                 title="Signed log-odds",
-                see=f"The strongest is {_called(strongest)}: seeds are {strongest.direction} often in it"
-                f" ({strongest.contrast}).",
+                see=f"Most for {_called(strongest)}: seeds {strongest.direction} often {_asked(strongest)}.",
                 x=Axis(label="Log-odds, seeds against others"),
                 y=Axis(label="Feature"),
                 rows=odds,
@@ -182,7 +185,7 @@ def _why(tops: Sequence[TopFeature]) -> Section:
                 see=f"{_called(heaviest)} carries {heaviest.weight:.0%} of the divergence.",
                 x=Axis(label="Share of the divergence", unit="%", options={"percent": True}),
                 y=Axis(label="Feature"),
-                rows=[(_called(t), t.weight) for t in tops],
+                rows=sorted(((_called(t), t.weight) for t in tops), key=lambda row: -row[1]),
             ),
             Table(
                 columns=["Feature", "What", "JS", "Weight", "Asked", "Log-odds", "Seeds with it", "Steady"],

@@ -55,6 +55,7 @@ def test_every_step_is_taken(demo: tuple[Path, str]) -> None:
         "Train",
         "Evaluate",
         "Make one household's feed",
+        "Grow an audience",
         "Write the report",
     ):
         assert re.search(rf"^\d\. {step}", said, re.MULTILINE), step

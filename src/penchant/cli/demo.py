@@ -46,7 +46,7 @@ def demo(
 ) -> None:
     """Do the main job on real data, from nothing.
 
-    Import, check, train, evaluate, recommend, report, serve.
+    Import, check, train, evaluate, recommend, grow an audience, report, serve.
 
     The data is a year of purchases of 2,469 households (Complete Journey). Run again, it goes on from what
     is there.
@@ -100,6 +100,7 @@ class Tour:
 
     def run(self, source: Path) -> dict[str, Any]:
         """Take every step and return what came out, as JSON values."""
+        from penchant.cli.demo_audience import grow, sentence, write_seeds
         from penchant.cli.demo_data import prepare
         from penchant.cli.demo_sample import show_sample, take_sample, write_report
 
@@ -124,6 +125,9 @@ class Tour:
         with self._step("Make one household's feed"):
             sample = take_sample(workspace, k=_SHOWN)
         self._tell(lambda: show_sample(here, sample))
+        with self._step("Grow an audience from a seed list") as progress:
+            audience = grow(workspace, write_seeds(source, workspace.folder / DATA), progress=progress)
+        self._tell(lambda: here.say(sentence(audience)))
         with self._step("Write the report"):
             report = write_report(workspace, sample, insights, board, cards)
         self._tell(lambda: here.say(f"Open it in a browser: {report}"))
@@ -135,6 +139,7 @@ class Tour:
             "cards": cards,
             "leaderboard": board,
             "feed": feed_document(sample.feed, sample.items, explain=True),
+            "audience": audience.card,
         }
 
     @contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from penchant.cli.demo_audience import FOLDER
+from penchant.cli.demo_audience import REPORT as AUDIENCE
 from penchant.cli.feeds import item_detail, item_name, show_feed
 from penchant.cli.session import Session
 from penchant.data.insights import Insight
@@ -89,6 +91,7 @@ def write_report(
                 trace=sample.feed.trace,
             ),
             cards=cards,
+            links=[("The audience of 300 households most like coupon redeemers", f"{FOLDER}/{AUDIENCE}")],
         )
     )
     target = workspace.folder / REPORT

@@ -85,10 +85,12 @@ class Backend:
 
     async def _open(self) -> bool:
         try:
-            self._serving = await asyncio.to_thread(self.workspace.serving)
+            serving = await asyncio.to_thread(self.workspace.serving)
         except NotReady as error:
             self._why_not = str(error)
             return False
+        await asyncio.to_thread(serving.warm)
+        self._serving = serving
         return True
 
     async def _keep_opening(self) -> None:

@@ -1,5 +1,6 @@
 """One process's live view of a workspace: models and snapshot memory-mapped, the log's tail folded in."""
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -225,6 +226,19 @@ class Serving:
                     self._stamp, self._view = stamp, view
         with self._lock:
             self._view = self._caught_up(self._view)
+
+    def warm(self) -> None:
+        """Answer every feed once, for a known and for a new user, and log nothing.
+
+        Compiled code is loaded when it first runs, which takes up to a second: not while a user waits.
+        """
+        view, users = self._view, self._view.live.snapshot.users
+        somebody = users.id(0) if len(users) else ""
+        for name, plan in view.plans.items():
+            known = self._request(view, name, somebody, k=1, now=self._clock.now())
+            for request in (known, replace(known, user=-1, fresh=True)):
+                with contextlib.suppress(PenchantError):
+                    run(plan, request, derive(self._settings.workspace.seed, "warm"))
 
     def health(self) -> Health:
         """Return how this process is."""

@@ -12,6 +12,7 @@ from penchant.kernel.errors import NotReady, PenchantError
 
 _GROUP = 500
 _RETRY_SECONDS = 0.5
+_LINGER_SECONDS = 0.05  # what is served meanwhile shares the commit; nobody waits for it
 
 
 @final
@@ -89,10 +90,12 @@ class ServedWriter:
             self._idle()
 
     def _take(self) -> list[tuple[Feed, float]]:
-        """Return what waits, up to a group; nothing after an idle while."""
+        """Return what waits and what joins it shortly, up to a group; nothing after an idle while."""
         group: list[tuple[Feed, float]] = []
         try:
             group.append(self._queue.get(timeout=self._idle_seconds))
+            if self._queue.qsize() < _GROUP:
+                self._closing.wait(_LINGER_SECONDS)
             while len(group) < _GROUP:
                 group.append(self._queue.get_nowait())
         except queue.Empty:

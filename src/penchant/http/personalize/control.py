@@ -364,7 +364,7 @@ class Control:
 
 def amazon_metrics(board: Any, solution: str) -> dict[str, float]:
     """Return a recipe's metrics under Amazon's keys from the evaluation's JSON answer."""
-    for row in board.get("rows", []):
+    for row in board.get("entries", []):
         if row.get("name") == solution:
             return {name: float(value) for name, value in row.get("amazon", {}).items()}
     raise AwsError("ResourceInUseException", "There are no metrics yet.", status=409)

@@ -195,7 +195,7 @@ def main(*, quick: bool) -> dict[str, object]:
         "further pandas": pandas,
         "ranking_s": ranked,
         "store_built_s": built,
-        "data": f"{n:,} users x {d} synthetic features, two thirds null, one Parquet file; {n // 100:,} seeds",
+        "data": f"{n:,} users x {d} synthetic features, a third known, one Parquet file; {n // 100:,} seeds",
         "protocol": f"{rounds} rounds in turn; further lists timed in a process that has the data at hand",
         "versions": versions("polars", "pandas", "scipy", "duckdb"),
     }

@@ -71,6 +71,9 @@ def expand(
     findings = check(seeds, matched, snapshot, size=config.size, candidates=int(eligible.sum()))
     job = _job(snapshot, config, matched, eligible, rng, quiet, cache, model)
     findings += _signal_findings(job)
+    if matched.weight is not None and config.method in ("coupang", "embedding"):
+        ignored = f"The seeds' values are not used: {config.method} counts all seeds alike."
+        findings.append(Finding(level="warning", what=ignored, todo="Use --method auto."))
     score = scorer(config, job.material, progress=quiet)(matched.rows, matched.weight, rng)
     rows = best_rows(score, eligible, config.size)
     ids = snapshot.users.ids(rows)

@@ -12,6 +12,7 @@ from penchant.audiences.ensemble import Ensemble
 from penchant.audiences.pool import pool_of
 from penchant.features.prepared import Prepared
 from penchant.kernel.arrays import F32, F64, Bools, Rows
+from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
 
 FOLDS = 5
@@ -57,7 +58,10 @@ def scorer(
 def _published(
     config: AudienceConfig, material: Material, seeds: Rows, rng: Generator, progress: Progress
 ) -> F64:
-    """Score everybody by the published method; the seeds' own scores come from personas without them."""
+    """Score everybody by the published method.
+
+    The seeds' own scores come from features chosen and personas made without them, in five folds.
+    """
     features = material.prepared.features
     everyone = np.arange(len(features.users), dtype=np.int32)
     divergence = coupang.divergences(features, seeds, everyone, progress=progress)
@@ -66,8 +70,13 @@ def _published(
     order = rng.permutation(len(seeds))
     for fold in range(FOLDS):
         held, kept = seeds[order[fold::FOLDS]], np.delete(seeds[order], slice(fold, None, FOLDS))
-        if len(held) and len(kept):
-            total[held] = -coupang.distances(features, np.sort(kept), everyone, top, config.distance)[held]
+        rest = np.sort(kept)
+        without = np.where(material.allowed, coupang.divergences(features, rest, everyone), 0.0)
+        try:
+            chosen = coupang.select(without, config.coupang)
+        except InputError:
+            chosen = top  # the fold alone falls short of the threshold; the list does not
+        total[held] = -coupang.distances(features, rest, everyone, chosen, config.distance)[held]
     return total
 
 

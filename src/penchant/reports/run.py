@@ -159,8 +159,11 @@ def _verdict(board: Leaderboard) -> str:
     if rival is None:
         return f"{best.name} is first."
     d = others[rival]
-    sure = "the interval of the paired difference" if d.low > 0 else "not certain: the interval"
-    return f"{best.name} is {d.mean:+.4f} against {rival}, the next ({sure}: {d.low:+.4f} to {d.high:+.4f})."
+    sure = "zero is outside, so this is certain" if d.low > 0 else "zero is inside, so this is not certain"
+    return (
+        f"{best.name} is {d.mean:.4f} above {rival}, the next best. The {board.level:.0%} interval of the "
+        f"paired difference is {d.low:+.4f} to {d.high:+.4f}: {sure}."
+    )
 
 
 def _feed(feed: SampleFeed) -> Section:

@@ -39,12 +39,11 @@ def snapshot_of(
     """
     head = log.head() if upto is None else min(upto, log.head())
     source = _Source(log, head, progress)
-    interactions = source.table(
-        "acted", ["timestamp", "user_id", "item_id", "event_type", "event_value"], cutoff=cutoff
-    )
     follows = source.table("followed", ["timestamp", "user_id", "followed_id", "active"], cutoff=cutoff)
+    columns = ["timestamp", "user_id", "item_id", "event_type", "event_value"]
     return build_snapshot(
-        _by_name(source, interactions, cutoff=cutoff),
+        # Without a name here, so that the table goes as soon as it was used.
+        _by_name(source, source.table("acted", columns, cutoff=cutoff), cutoff=cutoff),
         items=_described(source, "item_put", "item_id"),
         users=_described(source, "user_put", "user_id"),
         follows=_current(follows) if follows.num_rows else None,

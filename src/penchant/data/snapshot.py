@@ -244,6 +244,7 @@ def build_snapshot(
             followed=readonly(followed[order]),
             timestamp=readonly(follows["timestamp"].cast(pa.float64()).to_numpy()[order]),
         )
+    del interactions, user_columns, item_columns  # sorting can use their memory
     newest = float(events.timestamp.max()) if n else 0.0
     return _assemble(
         users=user_vocab,
@@ -336,7 +337,8 @@ def _assemble(
     i = interactions
     order = _canonical_order(i)
     events = i if order is None else i.select(order)
-    positions = np.argsort(events.user, kind="stable").astype(np.int64)
+    del order
+    positions = np.argsort(events.user, kind="stable").astype(np.int64, copy=False)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(users)))]).astype(np.int64)
     return Snapshot(
         digest=_digest(users, items, user_table, item_table, events, follows, cutoff),
@@ -361,11 +363,12 @@ def _canonical_order(i: Interactions) -> I64 | None:
     order = np.argsort(i.timestamp, kind="stable")
     time = i.timestamp[order]
     equal = time[1:] == time[:-1]
+    del time
     tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
     among = order[tied]
     keys = (i.value, i.event_type, i.item, i.user, i.timestamp)
     order[tied] = among[np.lexsort([key[among] for key in keys])]
-    return None if np.array_equal(order, np.arange(len(order))) else order
+    return None if (order[1:] > order[:-1]).all() else order
 
 
 def _digest(

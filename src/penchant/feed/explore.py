@@ -17,93 +17,56 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import pyarrow as pa
 from numpy.random import Generator
-from scipy import special
 
+from penchant.data.snapshot import Snapshot
+from penchant.feed.bridge import Bridge
+from penchant.feed.live import Live, as_rows
 from penchant.feed.types import Candidates, Mixer, Request, Slot
-from penchant.kernel.arrays import F32, F64, AnyArray, Rows, readonly
+from penchant.kernel.arrays import F64, Rows, readonly
 
 EXPLORE = "explore"
+CREATED = "creation_timestamp"
 _SHARE = 0.2  # of the places at most
-_POOR = 0.05  # an item leaves when its rate is above the median's with less than this probability
 
 
 @final
-class Shown:
-    """How often each catalogue row was shown, and how often somebody acted on it when it was.
-
-    One thread counts, any number read. ``base`` are the impressions known to the snapshot.
-    """
-
-    def __init__(self, base: AnyArray) -> None:
-        self._impressions: F64 = base.astype(np.float64)
-        self._actions: F64 = np.zeros(len(base))
-
-    def served(self, rows: Rows, n_items: int) -> None:
-        """Count one impression of each row."""
-        self._grow(n_items)
-        np.add.at(self._impressions, rows, 1.0)
-
-    def acted(self, row: int, n_items: int) -> None:
-        """Count one action that names the feed it came from."""
-        self._grow(n_items)
-        self._actions[row] += 1.0
-
-    def impressions(self, rows: Rows) -> F64:
-        """Return the impressions of each row."""
-        return _taken(self._impressions, rows)
-
-    def clearly_poor(self, rows: Rows, median_rate: float) -> AnyArray:
-        """Return which rows are below ``median_rate`` almost surely: P(Beta(1 + c, 1 + n - c) > it) < 5%."""
-        n, c = self.impressions(rows), _taken(self._actions, rows)
-        return special.betaincc(1.0 + c, 1.0 + np.maximum(n - c, 0.0), median_rate) < _POOR
-
-    def median_rate(self) -> float:
-        """Return the median rate of actions over items shown at least 20 times, 0 without such items."""
-        known = self._impressions >= 20
-        rates = self._actions[known] / self._impressions[known]
-        return float(np.median(rates)) if len(rates) else 0.0
-
-    def _grow(self, n_items: int) -> None:
-        more = n_items - len(self._impressions)
-        if more > 0:
-            spare = max(more, len(self._impressions) // 8)
-            self._actions = np.concatenate([self._actions, np.zeros(spare)])
-            self._impressions = np.concatenate([self._impressions, np.zeros(spare)])
-
-
-def _taken(counts: F64, rows: Rows) -> F64:
-    """Return counts by row, 0 for rows that were never counted."""
-    inside = rows < len(counts)
-    return np.where(inside, counts[np.where(inside, rows, 0)], 0.0)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """The new items, as a source: those that weigh most first, scores the log weights of Plackett-Luce.
 
-    ``rows`` are the catalogue rows that are young enough, ``relevance`` in [0, 1] for each.
+    An item is new while it is younger than ``age_cut_off`` seconds, counted back from the newest interaction
+    of the snapshot. Its age is that of its ``creation_timestamp``, else of its first interaction; without
+    either it is new. Relevance is the rank of the score that ``bridge``'s model gives, 1/2 where it has none.
     """
 
-    name: str = EXPLORE
-    rows: Rows
-    relevance: F32
-    shown: Shown
-    enough: int = 200
-    temperature: float = 0.5
-    m0: float = 20.0
-    median_rate: float = 0.0
+    def __init__(
+        self,
+        live: Live,
+        bridge: Bridge | None,
+        *,
+        age_cut_off: float,
+        enough: int = 200,
+        temperature: float = 0.5,
+        m0: float = 20.0,
+    ) -> None:
+        self.name = EXPLORE
+        self._live = live
+        self._bridge = bridge
+        self._born_after = live.snapshot.cutoff - age_cut_off
+        self._enough = enough
+        self._temperature = temperature
+        self._m0 = m0
+        self._base = np.flatnonzero(_born(live.snapshot) > self._born_after).astype(np.int32)
+        self._known: tuple[int, Rows] = (-1, self._base)
 
     def fetch(self, request: Request, k: int) -> Candidates:
         """Return up to ``k`` items that are still to be explored."""
-        del request
-        n = self.shown.impressions(self.rows)
-        open_ = n < self.enough
-        if self.median_rate > 0:
-            open_ &= ~self.shown.clearly_poor(self.rows, self.median_rate)
-        rows = self.rows[open_]
-        score = self.relevance[open_] / self.temperature + np.log(self.m0 / (self.m0 + n[open_]))
+        rows, shown = self._young(), self._live.shown
+        n = shown.impressions(rows)
+        open_ = (n < self._enough) & ~shown.clearly_poor(rows, request.now)
+        rows, n = rows[open_], n[open_]
+        score = self._relevance(request, rows) / self._temperature + np.log(self._m0 / (self._m0 + n))
         order = np.lexsort((rows, -score))[:k]
         return Candidates(
             source=self.name, items=readonly(rows[order]), scores=readonly(score[order].astype(np.float32))
@@ -112,8 +75,45 @@ class Pool:
     def why(self, request: Request, item: int) -> str:
         """Return how often the item was shown."""
         del request
-        shown = int(self.shown.impressions(np.array([item], np.int32))[0])
+        shown = int(self._live.shown.impressions(np.array([item], np.int32))[0])
         return f"new: shown {shown} times so far"
+
+    def _young(self) -> Rows:
+        """Return the new items' rows: those of the snapshot and those put since that are young enough."""
+        catalogue = self._live.catalogue
+        size, rows = self._known
+        if size != len(catalogue):
+            first = len(catalogue.base)
+            made = (catalogue.property(row, CREATED) for row in range(first, len(catalogue)))
+            late = [
+                row
+                for row, time in enumerate(made, first)
+                if not isinstance(time, int | float) or time > self._born_after
+            ]
+            size, rows = len(catalogue), np.concatenate([self._base, as_rows(late)])
+            self._known = (size, rows)
+        return rows
+
+    def _relevance(self, request: Request, rows: Rows) -> F64:
+        scores = np.full(len(rows), np.nan) if self._bridge is None else self._bridge.score(request, rows)
+        known = np.flatnonzero(~np.isnan(scores))
+        out = np.full(len(rows), 0.5)
+        if len(known) > 1:
+            out[known[np.argsort(scores[known], kind="stable")]] = np.linspace(0.0, 1.0, len(known))
+        return out
+
+
+def _born(snapshot: Snapshot) -> F64:
+    """Return when each item of a snapshot appeared, +inf where nothing tells."""
+    events = snapshot.interactions
+    born = np.full(snapshot.n_items, np.inf)
+    np.minimum.at(born, events.item, events.timestamp)
+    if CREATED in snapshot.item_table.column_names:
+        column = snapshot.item_table[CREATED]
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            made = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            born = np.where(np.isnan(made), born, made)
+    return born
 
 
 @final
@@ -143,6 +143,7 @@ def _dealt(
     request: Request, usual: tuple[Slot, ...], pool: Candidates, rng: Generator, *, chance: float
 ) -> list[Slot]:
     left = pool.items.tolist()
+    scores: dict[int, float] = dict(zip(left, pool.scores.tolist(), strict=True))
     weight: list[float] = np.exp(pool.scores.astype(np.float64) - pool.scores.max()).tolist()
     cap = max(1, int(_SHARE * request.k))
     queue = list(usual)
@@ -156,7 +157,7 @@ def _dealt(
         if e > 0 and rng.random() < e:
             at = int(np.searchsorted(np.cumsum(weight), rng.random() * total, side="right"))
             at = min(at, len(left) - 1)
-            item, source, score = left[at], EXPLORE, weight[at]
+            item, source, score = left[at], EXPLORE, scores[left[at]]
             explored += 1
         else:
             assert following is not None

@@ -14,8 +14,8 @@ import numpy as np
 from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, UserPut, Value, anonymous
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
-from penchant.feed.explore import Shown
 from penchant.feed.item_columns import properties_of
+from penchant.feed.shown import Shown
 from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
 

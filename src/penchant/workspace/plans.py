@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from typing import final
 
 from penchant.feed.bridge import Bridge
+from penchant.feed.explore import Explore, Pool
 from penchant.feed.live import Live
 from penchant.feed.mixers import Blocks
 from penchant.feed.plan import Plan
 from penchant.feed.rankers import ModelRanker
 from penchant.feed.rules import Exclude, Known, Seen
 from penchant.feed.sources import Everything, FollowedSource, ModelSource, NewestSource, SimilarSource
-from penchant.feed.types import Rule, Source
+from penchant.feed.types import Mixer, Rule, Source
 from penchant.kernel.clock import DAY
 from penchant.workspace.settings import (
     FOLLOWED,
     NEWEST,
     SIMILAR,
+    ExploreSettings,
     FeedSettings,
     KnownSettings,
     RuleSettings,
@@ -55,22 +57,31 @@ class Planner:
         names = dict.fromkeys(block.source for block in feed.blocks)
         sources = [self._source(source, models) for source in names]
         ranker = models.get(feed.ranker) if feed.ranker is not None else None
+        mixer: Mixer = Blocks(
+            blocks=tuple((block.source, block.take) for block in feed.blocks), backfill=tuple(feed.backfill)
+        )
+        if feed.explore is not None and feed.explore.weight > 0:
+            sources.append(self._pool(feed, feed.explore, models))
+            mixer = Explore(inner=mixer, weight=feed.explore.weight)
         return Plan(
             name=name,
             sources=tuple(source for source in sources if source is not None),
             rules=(Exclude(), *map(_rule, feed.rules)),
             ranker=None if ranker is None else ModelRanker(name=ranker.name, bridge=ranker),
-            mixer=Blocks(
-                blocks=tuple((block.source, block.take) for block in feed.blocks),
-                backfill=tuple(feed.backfill),
-            ),
+            mixer=mixer,
             fallback=self._fallbacks.get(feed.fallback or "", self._by_id),
             model_version=self._version,
             budget_ms=feed.budget_ms,
             k_max=feed.k_max,
             log_served=feed.log_served,
-            draws=False,  # blocks leave nothing to chance
+            draws=isinstance(mixer, Explore),  # blocks leave nothing to chance
         )
+
+    def _pool(self, feed: FeedSettings, explore: ExploreSettings, models: Mapping[str, Bridge]) -> Pool:
+        """Return the new items; which are relevant says the feed's first model that tells users apart."""
+        bridges = [models.get(source_recipe(block.source)) for block in feed.blocks]
+        bridge = next((one for one in bridges if one is not None and one.personal), None)
+        return Pool(self._live, bridge, age_cut_off=explore.age_cut_off_days * DAY, enough=explore.enough)
 
     def _source(self, name: str, models: Mapping[str, Bridge]) -> Source | None:
         if name == NEWEST:

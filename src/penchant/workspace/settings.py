@@ -75,6 +75,14 @@ class BlockSettings(Section, frozen=True, kw_only=True):
     take: Count = 1
 
 
+class ExploreSettings(Section, frozen=True, kw_only=True):
+    """How much a feed explores new items."""
+
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    age_cut_off_days: Positive = 30.0
+    enough: Count = 200
+
+
 class FeedSettings(Section, frozen=True, kw_only=True):
     """``[feeds.NAME]``."""
 
@@ -83,6 +91,7 @@ class FeedSettings(Section, frozen=True, kw_only=True):
     rules: list[RuleSettings] = []
     ranker: str | None = None
     fallback: str | None = None
+    explore: ExploreSettings | None = None
     k_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
     budget_ms: Positive = 250.0
     log_served: bool = True

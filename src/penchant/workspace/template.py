@@ -60,6 +60,11 @@ rules = [{ rule = "seen" }]
 # ranker = "for_you"
 # The recipe whose order fills up when all sources are dry; without this line items in the order of their ids.
 fallback = "popular"
+# New items are shown now and then until enough is known of them: weight 0 to 1 says how much, on average half
+# of it as a share of the places, never over a fifth of a feed. An item is new for so many days, counted back
+# from the newest interaction, and until it was shown enough times or is clearly poor. Each place then carries
+# the exact probability that it had. Without this line nothing is explored.
+# explore = { weight = 0.3, age_cut_off_days = 30.0, enough = 200 }
 # The most items one request may ask for.
 # k_max = 500
 # After this much time no further source is asked, and the feed is filled from what is there.

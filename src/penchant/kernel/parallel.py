@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-import scipy.linalg.blas  # noqa: F401 # loads the BLAS that compiled np.dot calls, so that it is found and held too
+import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
 R = TypeVar("R")
@@ -44,6 +44,8 @@ def spread(work: Callable[[int, int], R], n: int, *, chunk: int, threads: int | 
         pool.shutdown(cancel_futures=True)
 
 
+# Loaded here so that it is found and held too: compiled np.dot calls scipy's own BLAS, not numpy's.
+_SCIPY_BLAS = scipy.linalg.blas
 _controllers: list[ThreadpoolController] = []
 
 

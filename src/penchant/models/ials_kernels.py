@@ -198,17 +198,30 @@ def step(length: np.float32, square: np.float32, x: F32, r: F32, p: F32, ap: F32
 
 @kernel(fastmath=True)
 def add_residual(indices: Rows, data: F32, y: F32, first: int, last: int, x: F32, r: F32) -> np.float32:
-    """Add Σ c (1 - y·x) y to ``r``; return Σ c (1 - y·x)²."""
+    """Add Σ c (1 - y·x) y to ``r``, four entries at a time; return Σ c (1 - y·x)²."""
     f = len(x)
     loss = np.float32(0)
-    for e in range(first, last):
-        row = y[indices[e]]
-        s = np.float32(0)
+    one = np.float32(1)
+    fours = first + (last - first) // 4 * 4
+    for e in range(first, fours, 4):
+        y0, y1, y2, y3 = y[indices[e]], y[indices[e + 1]], y[indices[e + 2]], y[indices[e + 3]]
+        s0, s1, s2, s3 = one, one, one, one
         for j in range(f):
-            s += row[j] * x[j]
-        miss = np.float32(1) - s
-        weighted = data[e] * miss
-        loss += weighted * miss
+            s0 -= y0[j] * x[j]
+            s1 -= y1[j] * x[j]
+            s2 -= y2[j] * x[j]
+            s3 -= y3[j] * x[j]
+        w0, w1, w2, w3 = data[e] * s0, data[e + 1] * s1, data[e + 2] * s2, data[e + 3] * s3
+        loss += w0 * s0 + w1 * s1 + w2 * s2 + w3 * s3
+        for j in range(f):
+            r[j] += w0 * y0[j] + w1 * y1[j] + w2 * y2[j] + w3 * y3[j]
+    for e in range(fours, last):
+        row = y[indices[e]]
+        s = one
+        for j in range(f):
+            s -= row[j] * x[j]
+        weighted = data[e] * s
+        loss += weighted * s
         for j in range(f):
             r[j] += weighted * row[j]
     return loss

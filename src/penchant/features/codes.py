@@ -54,11 +54,20 @@ def _encode(values: F32, edges: F32, lengths: I64, out: U8) -> None:
                 out[j, i] = low + 1
 
 
-@kernel(parallel=True)
-def _count(codes: U8, rows: Rows, counts: I64) -> None:
+def _counting(codes: U8, rows: Rows, counts: I64) -> None:
     for j in prange(codes.shape[0]):
         for row in rows:
             counts[j, codes[j, row]] += 1
+
+
+_count_alone = kernel()(_counting)
+_count_together = kernel(parallel=True)(_counting)
+
+
+def _count(codes: U8, rows: Rows, counts: I64) -> None:
+    # Below some milliseconds of work, waiting for the other threads costs more than they save.
+    count = _count_together if counts.shape[0] * len(rows) > 4_000_000 else _count_alone
+    count(codes, rows, counts)
 
 
 @kernel(parallel=True)

@@ -153,6 +153,7 @@ def shop(port: int) -> dict[str, str]:
         )["datasetImportJobArn"]
         wait(lambda job=job: api.describe_dataset_import_job(datasetImportJobArn=job)["datasetImportJob"])
         arns[type_] = dataset
+    quiet = {"itemExplorationConfig": {"explorationWeight": "0"}}
     daily = {"trend_discovery_frequency": "1 day"}
     for name, recipe, config in (
         ("for-you", "aws-user-personalization", {}),
@@ -177,7 +178,7 @@ def shop(port: int) -> dict[str, str]:
         arns[name] = api.create_campaign(
             name=name,
             solutionVersionArn=version,
-            campaignConfig={"enableMetadataWithRecommendations": True},
+            campaignConfig={"enableMetadataWithRecommendations": True, **quiet},
         )["campaignArn"]
     arns["cheap"] = api.create_filter(
         name="cheap",
@@ -286,6 +287,39 @@ def test_events_change_the_next_answer_and_sessions_join(port: int, shop: dict[s
     assert refused(events.put_events, trackingId="no", sessionId="s", eventList=[
         {"eventType": "click", "itemId": "i1", "sentAt": NOW}
     ])[0] == "InvalidInputException"  # fmt: skip
+
+
+def test_exploration_is_a_campaigns_setting(port: int, shop: dict[str, str]) -> None:
+    api, runtime = client("personalize", port), client("personalize-runtime", port)
+
+    def reasons(weight: str) -> set[str]:
+        api.update_campaign(
+            campaignArn=shop["for-you"],
+            campaignConfig={
+                "itemExplorationConfig": {"explorationWeight": weight, "explorationItemAgeCutOff": "30"},
+                "enableMetadataWithRecommendations": True,
+            },
+        )
+        answers = [runtime.get_recommendations(campaignArn=shop["for-you"], userId="u4") for _ in range(5)]
+        return {
+            reason for answer in answers for item in answer["itemList"] for reason in item.get("reason", ())
+        }
+
+    assert "Exploration" in reasons("1")
+    assert "Exploration" not in reasons("0")
+    code, message, _ = refused(
+        api.update_campaign,
+        campaignArn=shop["for-you"],
+        campaignConfig={"itemExplorationConfig": {"explorationWeight": "2"}},
+    )
+    assert (code, "explorationWeight" in message) == ("InvalidInputException", True)
+
+
+def test_solution_metrics_have_amazons_keys(port: int, shop: dict[str, str]) -> None:
+    metrics = client("personalize", port).get_solution_metrics(solutionVersionArn=shop["for-you-version"])[
+        "metrics"
+    ]
+    assert {"coverage", "precision_at_5", "mean_reciprocal_rank_at_25"} <= set(metrics)
 
 
 def test_control_plane_lists_describes_and_deletes(port: int, shop: dict[str, str]) -> None:

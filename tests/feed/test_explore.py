@@ -157,7 +157,7 @@ def test_propensities_are_the_frequencies() -> None:
 
 
 def test_new_items_are_shown_enough_at_little_cost() -> None:
-    """30 new items beside 300, feeds of 10, 250 requests an hour for 48 hours; new ones pay less on average."""
+    """30 new items beside 300, feeds of 10, 250 requests an hour for 48 hours; new ones pay less."""
     n_old, n_new, k = 300, 30, 10
     live = Live(shop(n_old, n_new))
     pool = Pool(live, None, age_cut_off=30 * DAY)

@@ -253,6 +253,7 @@ class Control:
             "campaignConfig": asked.campaign_config,
             "_solutionArn": version.fields["solutionArn"],
         }
+        await self._explore(version, asked.campaign_config)
         return {"campaignArn": self._add("campaign", asked.name, group=version.group, fields=fields).arn}
 
     async def _update_campaign(self, asked: UpdateCampaign, access: Access) -> dict[str, Any]:
@@ -263,9 +264,21 @@ class Control:
             if version.group != campaign.group:
                 raise invalid("A campaign cannot move to another dataset group.")
             changes = {"solutionVersionArn": version.arn, "_solutionArn": version.fields["solutionArn"]}
+        if asked.campaign_config is not None:
+            solution = str(changes.get("_solutionArn", campaign.fields["_solutionArn"]))
+            await self._explore(self._store.get(path_of(solution)), asked.campaign_config)
         given = {"minProvisionedTPS": asked.min_provisioned_tps, "campaignConfig": asked.campaign_config}
         changes.update({name: value for name, value in given.items() if value is not None})
         return {"campaignArn": self._store.change(campaign.path, now=self._clock.now(), fields=changes).arn}
+
+    async def _explore(self, trained: Resource, config: dict[str, Any]) -> None:
+        """Set how much the feed of a solution (or a version of it) explores."""
+        arn = trained.fields.get("solutionArn", trained.arn)
+        solution = self._store.get(path_of(arn))
+        asked = config.get("itemExplorationConfig")
+        if asked:
+            feed = feed_for(solution.name, solution.fields["_role"], asked)
+            await self._groups.declare(solution.group, {}, {solution.name: feed})
 
     async def _recommender(self, asked: CreateRecommender, access: Access) -> dict[str, Any]:
         group = self._group(asked.dataset_group_arn, access)

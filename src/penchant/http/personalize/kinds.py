@@ -1,5 +1,6 @@
 """The kinds of resources: how each is named in ARNs, requests and answers, and what a listing shows of it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,8 +199,34 @@ def recipes_for(solution: str, role: str, config: dict[str, Any], event_type: st
     return recipes
 
 
-def feed_for(solution: str, role: str) -> dict[str, Any]:
-    """Return the ``[feeds]`` table that a solution is served by."""
+def feed_for(solution: str, role: str, exploration: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the ``[feeds]`` table that a solution is served by.
+
+    ``exploration`` is a campaign's itemExplorationConfig: explorationWeight (.3) and
+    explorationItemAgeCutOff in days (30).
+
+    Raises:
+        AwsError: one of them is not a number in its range.
+    """
     popular = f"{solution}__popular"
     source = {_POPULAR: popular, _SIMILAR: f"similar:{solution}"}.get(role, solution)
-    return {"blocks": [{"source": source}], "rules": [], "fallback": popular}
+    feed: dict[str, Any] = {"blocks": [{"source": source}], "rules": [], "fallback": popular}
+    if role == _PERSONAL:
+        asked = exploration or {}
+        feed["explore"] = {
+            "weight": _float(asked, "explorationWeight", 0.3, most=1.0),
+            "age_cut_off_days": _float(asked, "explorationItemAgeCutOff", 30.0, least=1e-3),
+        }
+    return feed
+
+
+def _float(
+    config: dict[str, str], name: str, default: float, *, least: float = 0.0, most: float = 1e6
+) -> float:
+    try:
+        value = float(config.get(name, default))
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise invalid(f"{name} must be a number from {least:g} to {most:g}.")
+    return value

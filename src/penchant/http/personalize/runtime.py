@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from penchant.data.events import Acted, AnyEvent, ItemPut, UserPut, Value, anonymous
+from penchant.feed.explore import EXPLORE
 from penchant.feed.filter_parse import parse_values
 from penchant.feed.types import Slot
 from penchant.http.checks import check_events
@@ -260,6 +261,8 @@ def _item(slot: Slot, serving: Serving, columns: Sequence[str]) -> dict[str, Any
     if slot.source.startswith("promotion:"):
         told["promotionName"] = slot.source.removeprefix("promotion:")
         told["reason"] = ["Promoted item"]
+    elif slot.source == EXPLORE:
+        told["reason"] = ["Exploration"]
     elif slot.source.endswith("popular") or slot.source == "fallback":
         told["reason"] = ["Popular item"]
     return {**told, **_metadata(serving, slot.item_id, columns)}

@@ -23,6 +23,7 @@ from penchant.workspace.template import TEMPLATE
 from penchant.workspace.training import train
 
 LOG_FOLDER, QUARANTINE_FOLDER = "log", "quarantine"
+_TAIL = 100_000  # events that stay in the log's tail when a training seals it: read faster than segments
 
 
 @final
@@ -105,6 +106,7 @@ class Workspace:
             InputError: there is no data.
         """
         silent = Silent() if progress is None else progress
+        self.log.seal(keep=_TAIL)
         return train(
             self.registry,
             self.settings,

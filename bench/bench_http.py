@@ -207,7 +207,7 @@ def main(*, quick: bool) -> dict[str, object]:
         if quick
         else {"n_users": 20_000, "n_items": 27_000, "n": 1_000_000}
     )
-    rounds, seconds, connections = (1, 1.0, 8) if quick else (5, 5.0, 8)
+    rounds, seconds, connections = (1, 1.0, 8) if quick else (5, 4.0, 8)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         print(f"  making {size}", flush=True)

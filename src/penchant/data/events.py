@@ -41,7 +41,7 @@ class Followed(Event, frozen=True, kw_only=True, tag="followed"):
     active: bool = True
 
 
-class ServedSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServedSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One item shown: at ``position`` 0.. of the feed, from ``source``.
 
     ``propensity`` is the probability that the policy put this item here given the slots above, or None where

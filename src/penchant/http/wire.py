@@ -70,7 +70,7 @@ class RankIn(Incoming, frozen=True, kw_only=True):
     item_ids: Annotated[list[Id], Meta(min_length=1)]
 
 
-class FeedItem(Outgoing, frozen=True, kw_only=True, omit_defaults=True):
+class FeedItem(Outgoing, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One place of a feed; ``why`` is there when the feed was asked to explain itself."""
 
     item_id: str
@@ -91,7 +91,7 @@ class FeedAnswer(Outgoing, frozen=True, kw_only=True, omit_defaults=True):
     trace: Sequence[Step] | None = None
 
 
-class ScoredItem(Outgoing, frozen=True, kw_only=True):
+class ScoredItem(Outgoing, frozen=True, kw_only=True, gc=False):
     """An item with its score; null when the model cannot score it."""
 
     item_id: str

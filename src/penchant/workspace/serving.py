@@ -1,8 +1,8 @@
 """One process's live view of a workspace: models and snapshot memory-mapped, the log's tail folded in."""
 
 import contextlib
+import random
 import threading
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -78,6 +78,8 @@ class Serving:
         self._loading = threading.Lock()  # one thread opens new models
         self._lock = threading.Lock()  # one thread folds events into the view
         self._problem: str | None = None
+        # Seeded by the system, once: uuid4 asks it each time and lets go of the interpreter meanwhile.
+        self._names = random.Random()
         self._stamp = registry.stamp()
         self._view = self._caught_up(self._load())
         self._writer = ServedWriter(
@@ -327,7 +329,7 @@ class Serving:
         user = view.live.user(user_id)
         history, fresh = view.live.history(user_id, user)
         return Request(
-            request_id=uuid.uuid4().hex,
+            request_id=f"{self._names.getrandbits(128):032x}",
             feed=feed,
             user_id=user_id,
             user=user,

@@ -52,15 +52,18 @@ def serve(
         Defect: a worker did not start; its own words are in the log.
     """
     key = read_key(workspace.settings.server, workspace.folder)
-    with contextlib.closing(listen(host, port, with_key=key is not None)) as listening, _signals_kept():
+    with (
+        contextlib.closing(listen(host, port, with_key=key is not None)) as listening,
+        _signals_kept() as early,
+    ):
         if on_listen is not None:
             on_listen(url_of(listening))
         if workers == 1:
-            server = uvicorn.Server(_config(partial(create_app, workspace), 1))
+            server = _Server(_config(partial(create_app, workspace), 1), early)
             server.run([listening])
             _check_started(server.started)
         else:
-            _supervise(workspace.folder, workers, listening)
+            _supervise(workspace.folder, workers, listening, early)
 
 
 def listen(host: str, port: int, *, with_key: bool) -> socket.socket:
@@ -120,11 +123,28 @@ def _config(factory: Callable[[], Litestar], workers: int) -> uvicorn.Config:
     )
 
 
-def _supervise(folder: Path, workers: int, listening: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """A server that also ends when it was asked to before it listened to signals itself."""
+
+    def __init__(self, config: uvicorn.Config, early: list[int]) -> None:
+        super().__init__(config)
+        self._early = early
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take over the signals, those that came before included."""
+        with super().capture_signals():
+            self.should_exit = bool(self._early)
+            yield
+
+
+def _supervise(folder: Path, workers: int, listening: socket.socket, early: list[int]) -> None:
     shared = tempfile.mkdtemp(prefix="penchant-metrics-")
     try:
         with _environment({SHARED_FOLDER: shared, **_ONE_THREAD}):
             supervisor = Multiprocess(_config(partial(_worker, folder), workers), [listening])
+            if early:
+                supervisor.should_exit.set()
             supervisor.run()
     finally:
         shutil.rmtree(shared, ignore_errors=True)
@@ -151,20 +171,24 @@ def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Generator[None]:
-    """Let the server end on SIGINT and SIGTERM without dying of them: it raises them again at its end."""
-    kept = {number: signal.signal(number, _ended) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals_kept() -> Generator[list[int]]:
+    """Let the server end on SIGINT and SIGTERM without dying of them: it raises them again at its end.
+
+    Gives the list of those that came while no server listened to them.
+    """
+    taken: list[int] = []
+
+    def take(number: int, frame: object) -> None:
+        taken.append(number)
+
+    kept = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
     every = {number: signal.getsignal(number) for number in signal.valid_signals()} | kept
     try:
-        yield
+        yield taken
     finally:
         for number, handler in every.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
-
-
-def _ended(number: int, frame: object) -> None:
-    """Take a signal that was obeyed already."""
 
 
 @contextlib.contextmanager

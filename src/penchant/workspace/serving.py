@@ -4,6 +4,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import final
@@ -34,6 +35,7 @@ from penchant.workspace.settings import Settings
 from penchant.workspace.writer import ServedWriter
 
 _CHUNK = 10_000
+_WARM_K = 25
 _UNUSED = derive(0, "not drawn from")
 
 
@@ -287,7 +289,7 @@ class Serving:
             for name, version in pointer.models.items()
         }
         planner = Planner(self._settings, models, live, model_version=pointer.version)
-        return _View(
+        view = _View(
             pointer=pointer,
             live=live,
             planner=planner,
@@ -296,6 +298,23 @@ class Serving:
             filters=FilterBook(live),
             pending=[],
         )
+        self._warm(view)
+        return view
+
+    def _warm(self, view: _View) -> None:
+        """Ask every source once as for a history it was trained on and once as for a new one.
+
+        The first call of a compiled kernel loads it, which would spend the whole budget of a first request.
+        """
+        snapshot = view.live.snapshot
+        if len(snapshot.interactions) == 0:
+            return
+        someone = snapshot.users.id(int(snapshot.interactions.user[-1]))
+        request = self._request(view, "warm", someone, k=_WARM_K, now=self._clock.now())
+        for source in (source for plan in view.plans.values() for source in plan.sources):
+            for asked in (request, replace(request, fresh=True)):
+                with suppress(PenchantError):  # it will say so again when a feed asks
+                    source.fetch(asked, _WARM_K)
 
     @staticmethod
     def _bridge_to(name: str, model: Model, snapshot: Snapshot) -> Bridge:

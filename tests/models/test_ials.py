@@ -14,7 +14,7 @@ from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Model, Queries, Query
 from penchant.models.ials import Ials, IalsModel
-from penchant.models.ials_solve import Side, gram, solve_rows, sweep
+from penchant.models.ials_solve import Side, gram, sweep
 from penchant.testing.contracts import OnlineContract, PersonalContract, SimilarContract, assert_same_arrays
 from penchant.testing.data import checkerboard, random_snapshot, snapshot_of
 
@@ -35,9 +35,10 @@ def train(recipe: Ials, snapshot: Snapshot, previous: Model | None = None, seed:
     return recipe.train(snapshot, rng=derive(seed), progress=Silent(), previous=previous)
 
 
-def problem(seed: int, *, n: int = 30, other: int = 25, f: int = 13) -> tuple[Csr, np.ndarray]:
+def problem(
+    seed: int, *, n: int = 30, other: int = 25, f: int = 13, nnz: int = 200
+) -> tuple[Csr, np.ndarray]:
     rng = np.random.default_rng(seed)
-    nnz = 200
     seen = Csr.summed(
         rng.integers(0, n - 1, nnz).astype(np.int32),  # the last row saw nothing
         rng.integers(0, other, nnz).astype(np.int32),
@@ -62,16 +63,19 @@ def dense_oracle(seen: Csr, y: np.ndarray, ridge: np.ndarray, w0: float) -> tupl
     return x, loss
 
 
-@pytest.mark.parametrize("f", [1, 3, 8, 13, 32])
+@pytest.mark.parametrize("f", [1, 3, 8, 13, 32, 64])
 @pytest.mark.parametrize("w0", [0.0, 0.1, 1.0])
-def test_exact_solver_agrees_with_dense_algebra(f: int, w0: float) -> None:
-    seen, y = problem(f, f=f)
+@pytest.mark.parametrize("per_row", [3, 40])
+def test_exact_solver_agrees_with_dense_algebra(f: int, w0: float, per_row: int) -> None:
+    """Rows with fewer entries than factors, with more, and with more than one block of them."""
+    seen, y = problem(f, f=f, other=150, nnz=30 * per_row)
     side = Side.of(seen, regularization=0.1, unobserved_weight=w0, frequency_exponent=1.0)
     expected, loss = dense_oracle(seen, y, side.ridge, w0)
-    base = np.float32(w0) * gram(y)
-    np.testing.assert_allclose(solve_rows(side, y, base), expected, rtol=1e-5, atol=1e-5)
-    x = np.zeros_like(expected, dtype=np.float32)
-    assert sweep(side, y, x, base, solver="exact", steps=0) == pytest.approx(loss, rel=1e-5)
+    x, found = sweep(
+        side, y, np.ones_like(expected, np.float32), unobserved_weight=w0, solver="exact", steps=0
+    )
+    np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
+    assert found == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("f", [3, 8, 13])
@@ -79,9 +83,11 @@ def test_conjugate_gradient_converges_to_the_exact_solution(f: int) -> None:
     seen, y = problem(f + 100, f=f)
     side = Side.of(seen, regularization=0.1, unobserved_weight=0.3, frequency_exponent=1.0)
     expected, loss = dense_oracle(seen, y, side.ridge, 0.3)
-    base = np.float32(0.3) * gram(y)
     x = np.random.default_rng(0).normal(size=expected.shape).astype(np.float32)
-    losses = [sweep(side, y, x, base, solver="cg", steps=2) for _ in range(3 * f)]
+    losses = []
+    for _ in range(3 * f):
+        x, after = sweep(side, y, x, unobserved_weight=0.3, solver="cg", steps=2)
+        losses.append(after)
     np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-4)
     assert losses[-1] == pytest.approx(loss, rel=1e-4)
     assert all(later <= earlier * (1 + 1e-5) for earlier, later in pairwise(losses))

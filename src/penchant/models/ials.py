@@ -24,7 +24,7 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
-from penchant.models.ials_solve import Side, gram, solve_rows, sweep
+from penchant.models.ials_solve import Axes, Side, gram, solve_rows, sweep, turned
 from penchant.models.index import ExactIndex
 
 CATEGORY = "category"
@@ -78,8 +78,11 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         users, items = self.side(seen), self.side(seen.transpose())
         x, y = self._start(snapshot, rng, previous)
         with one_blas_thread():
-            losses = self._alternate(users, items, x, y, progress)
-            item_gram, user_gram = gram(y), gram(x)
+            x, y, losses = self._alternate(users, items, x, y, progress)
+            # In the items' principal axes a user is folded in without a matrix of all items.
+            axes = Axes.of(gram(y))
+            x, y = turned(x, axes.q), turned(y, axes.q)
+            user_gram = gram(x)
         cold = np.flatnonzero(np.diff(items.seen.indptr) == 0).astype(np.int32)
         filled = _fill_from_category(y, cold, snapshot.item_table)
         notes = [
@@ -96,7 +99,7 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             users=snapshot.users,
             user_factors=readonly(x),
             index=ExactIndex.build(y),
-            item_gram=item_gram,
+            item_spread=readonly(axes.spread),
             user_gram=user_gram,
             cold=readonly(cold),
             fresh=_no_fresh(),
@@ -117,10 +120,6 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             frequency_exponent=self.frequency_exponent,
         )
 
-    def base(self, other_gram: F32) -> F32:
-        """Return w0 Σ y yᵀ, the part of every row's matrix that they share."""
-        return readonly(np.float32(self.unobserved_weight) * other_gram)
-
     def _start(self, snapshot: Snapshot, rng: Generator, previous: Model | None) -> tuple[F32, F32]:
         deviation = np.float32(self.initial_deviation / np.sqrt(self.factors))
         x = rng.standard_normal((snapshot.n_users, self.factors), np.float32) * deviation
@@ -134,18 +133,30 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 ours[at >= 0] = theirs[at[at >= 0]]
         return x, y
 
-    def _alternate(self, users: Side, items: Side, x: F32, y: F32, progress: Progress) -> list[float]:
-        """Improve ``x`` and ``y`` in place, items first so that users end fitted to the final items."""
+    def _alternate(
+        self, users: Side, items: Side, x: F32, y: F32, progress: Progress
+    ) -> tuple[F32, F32, list[float]]:
+        """Improve both sides in turn, items first so that users end fitted to the final items."""
         losses: list[float] = []
         for _ in range(self.epochs):
-            sweep(items, x, y, self.base(gram(x)), solver=self.solver, steps=self.cg_steps)
-            of_users = sweep(users, y, x, self.base(gram(y)), solver=self.solver, steps=self.cg_steps)
-            of_items = float(items.ridge @ np.einsum("ij,ij->i", y, y))
-            losses.append(of_users + of_items)
+            y, _ = self.sweep(items, x, y)
+            x, of_users = self.sweep(users, y, x)
+            losses.append(of_users + float(items.ridge @ np.einsum("ij,ij->i", y, y)))
             progress.advance(note=f"loss {losses[-1]:,.4g}")
             if len(losses) > 1 and losses[-2] - losses[-1] < self.tolerance * abs(losses[-2]):
                 break
-        return losses
+        return x, y, losses
+
+    def sweep(self, side: Side, other: F32, start: F32) -> tuple[F32, float]:
+        """Return one side (n, f) solved against the ``other``, and the loss of its rows."""
+        return sweep(
+            side,
+            other,
+            start,
+            unobserved_weight=self.unobserved_weight,
+            solver=self.solver,
+            steps=self.cg_steps,
+        )
 
 
 def _no_fresh() -> Interactions:
@@ -189,8 +200,10 @@ class IalsModel:
     users: Vocab
     user_factors: F32  # (n_users, f), zeros for a user without interactions
     index: ExactIndex
-    item_gram: F32  # (f, f) of the items trained from interactions
-    user_gram: F32  # (f, f)
+    item_spread: (
+        F32  # (f,) diagonal of Σ y yᵀ over the items trained; the axes are those where it is diagonal
+    )
+    user_gram: F32  # (f, f) Σ x xᵀ
     cold: Rows  # ascending: items without interactions in training
     fresh: Interactions  # what known users did with cold items since, weights as values
 
@@ -281,7 +294,7 @@ class IalsModel:
             **self.users.arrays("users"),
             **self.index.arrays(),
             "user_factors": self.user_factors,
-            "item_gram": self.item_gram,
+            "item_spread": self.item_spread,
             "user_gram": self.user_gram,
             "cold": self.cold,
             "fresh_user": self.fresh.user,
@@ -300,7 +313,7 @@ class IalsModel:
             users=Vocab.from_arrays(arrays, "users"),
             user_factors=a["user_factors"],
             index=ExactIndex.open(arrays),
-            item_gram=a["item_gram"],
+            item_spread=a["item_spread"],
             user_gram=a["user_gram"],
             cold=a["cold"],
             fresh=replace(
@@ -329,13 +342,11 @@ class IalsModel:
         recipe = self.recipe
         seen = recipe.confidence(histories, (n, len(self.items)), now=now)
         side = recipe.side(replace(seen, n_columns=self.card.items))
-        # In the index's order of items: the factors are where they are scanned, in one copy.
-        at = self.index.position[seen.indices]
-        return solve_rows(
-            replace(side, seen=_drop(replace(side.seen, indices=at))),
-            self.index.factors,
-            recipe.base(self.item_gram),
-        )
+        at = self.index.position[seen.indices]  # the index holds the factors in its own order
+        side = replace(side, seen=_drop(replace(side.seen, indices=at)))
+        x = np.zeros((n, self.user_factors.shape[1]), np.float32)
+        solve_rows(side, self.index.factors, x, np.float32(recipe.unobserved_weight) * self.item_spread)
+        return readonly(x)
 
     def _solve_items(self, fresh: Interactions, rows: AnyArray) -> tuple[Rows, F32]:
         """Return the rows and their factors from what known users did with them."""
@@ -350,8 +361,14 @@ class IalsModel:
             n_users=len(rows),
             n_items=len(self.users),
         )
-        factors = solve_rows(recipe.side(seen), self.user_factors, recipe.base(self.user_gram))
-        return rows.astype(np.int32), factors
+        axes = Axes.of(self.user_gram)
+        who, column = np.unique(seen.indices, return_inverse=True)
+        side = recipe.side(seen)
+        side = replace(side, seen=replace(seen, indices=readonly(column.astype(np.int32))))
+        y = np.zeros((len(rows), len(axes.q)), np.float32)
+        shared = np.float32(recipe.unobserved_weight) * axes.spread
+        solve_rows(side, turned(self.user_factors[who], axes.q), y, shared)
+        return rows.astype(np.int32), readonly(turned(y, np.ascontiguousarray(axes.q.T)))
 
 
 def _drop(seen: Csr) -> Csr:

@@ -6,6 +6,10 @@ With the other side's factors y_i fixed, row u of this side minimises
 
 so that A x = b with A = Σ_{S_u} c_ui y_i y_iᵀ + w0 Σ_all y_i y_iᵀ + λ_u I and b = Σ_{S_u} c_ui y_i.
 
+Everything here is told in the principal axes of the other side, where Σ_all y_i y_iᵀ is diagonal: the part of
+A that all rows share costs f multiplications instead of f², and D = w0 Λ + λ_u I is inverted by dividing.
+Inner products do not change with the axes.
+
 Hu, Koren, Volinsky: Collaborative filtering for implicit feedback datasets (2008); the form with a separate
 weight w0 for the unobserved is that of Rendle, Krichene, Zhang, Koren: Revisiting the performance of iALS
 (2021); conjugate gradient for it of Takács, Pilászy, Tikk (2011).
@@ -18,7 +22,7 @@ import numpy as np
 from penchant.kernel.arrays import F32, I64, Rows
 from penchant.kernel.compiled import kernel
 
-_BLOCK = 32  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
+_BLOCK = 64  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
 _LANES = 32  # rows of the factorisation start at a multiple of this, so that vector loops have no remainder
 
 
@@ -30,18 +34,20 @@ def gram_rows(y: F32, start: int, stop: int) -> F32:
 
 @kernel(fastmath=True)
 def exact_rows(
-    indptr: I64, indices: Rows, data: F32, y: F32, base: F32, ridge: F32, x: F32, start: int, stop: int
+    indptr: I64, indices: Rows, data: F32, y: F32, shared: F32, ridge: F32, x: F32, start: int, stop: int
 ) -> np.float64:
     """Solve rows exactly by Cholesky; return Σ L_u, which at its minimum is Σ c - b·x.
 
-    ``base`` is w0 Σ y yᵀ. BLAS adds the entries' outer products, a block of gathered rows at a time.
+    ``shared`` (f,) is w0 Λ. A row with few entries is solved by a matrix as large as they are many.
     """
     f = y.shape[1]
-    a = np.empty((f, f), np.float32)
-    product = np.empty((f, f), np.float32)
+    d = np.empty(f, np.float32)
     b = np.empty(f, np.float32)
-    plain = np.empty((_BLOCK, f), np.float32)
-    weighted = np.empty((_BLOCK, f), np.float32)
+    square = np.empty(max(f, _BLOCK) ** 2, np.float32)
+    product = np.empty((f, f), np.float32)
+    z = np.empty((_BLOCK, f), np.float32)
+    v = np.empty((_BLOCK, f), np.float32)
+    roots = np.zeros(_BLOCK, np.float32)
     loss = np.float64(0)
     for u in range(start, stop):
         out = x[u]
@@ -49,21 +55,26 @@ def exact_rows(
         if first == last:
             out[:] = np.float32(0)
             continue
-        a[:] = base
-        b[:] = np.float32(0)
-        total = np.float32(0)
-        for at in range(first, last, _BLOCK):
-            n = min(_BLOCK, last - at)
-            for e in range(n):
-                total += data[at + e]
-                gather(y[indices[at + e]], data[at + e], plain[e], weighted[e], b)
-            np.dot(weighted[:n].T, plain[:n], product)
-            a += product
-        for i in range(f):
-            a[i, i] += ridge[u]
-        out[:] = b
-        factorise(a)
-        substitute(a, out)
+        for j in range(f):
+            d[j] = shared[j] + ridge[u]
+            b[j] = np.float32(0)
+        if 2 * (last - first) <= f and last - first <= _BLOCK:
+            total = gather(indices, data, y, first, last, z, roots, b)
+            few_entries(int(last - first), z, roots, d, v, square, out)
+        else:
+            a = square[: f * f].reshape(f, f)
+            a[:] = np.float32(0)
+            for j in range(f):
+                a[j, j] = d[j]
+            total = np.float32(0)
+            for at in range(first, last, _BLOCK):
+                n = min(_BLOCK, last - at)
+                total += gather(indices, data, y, at, at + n, z, roots, b)
+                np.dot(z[:n].T, z[:n], product)
+                a += product
+            out[:] = b
+            factorise(a)
+            substitute(a, out)
         explained = np.float32(0)
         for j in range(f):
             explained += b[j] * out[j]
@@ -72,13 +83,51 @@ def exact_rows(
 
 
 @kernel(fastmath=True)
-def gather(source: F32, weight: np.float32, plain: F32, weighted: F32, b: F32) -> None:
-    """Copy one row as it is and weighted, and add the weighted one to ``b``."""
-    for j in range(len(source)):
-        value = source[j]
-        plain[j] = value
-        weighted[j] = weight * value
-        b[j] += weight * value
+def gather(indices: Rows, data: F32, y: F32, first: int, last: int, z: F32, roots: F32, b: F32) -> np.float32:
+    """Put √c y of each entry into ``z`` and √c into ``roots``; add Σ c y to ``b``; return Σ c."""
+    total = np.float32(0)
+    for e in range(first, last):
+        source, target = y[indices[e]], z[e - first]
+        c = data[e]
+        root = np.sqrt(c)
+        roots[e - first] = root
+        total += c
+        for j in range(len(source)):
+            value = source[j]
+            target[j] = root * value
+            b[j] += c * value
+    return total
+
+
+@kernel(fastmath=True)
+def few_entries(n: int, z: F32, roots: F32, d: F32, v: F32, square: F32, x: F32) -> None:
+    """Solve a row with n < f entries: by Sherman, Morrison and Woodbury, with Z = C^½ Y,
+
+        x = D⁻¹ Zᵀ (I + Z D⁻¹ Zᵀ)⁻¹ C^½ 1
+
+    Rows of zeros fill Z up to a whole number of vector registers: they add rows of the identity.
+    """
+    f = len(d)
+    m = (n + _LANES - 1) // _LANES * _LANES
+    for e in range(n):
+        source, target = z[e], v[e]
+        for j in range(f):
+            target[j] = source[j] / d[j]
+    z[n:m] = np.float32(0)
+    v[n:m] = np.float32(0)
+    roots[n:m] = np.float32(0)
+    inner = square[: m * m].reshape(m, m)
+    np.dot(v[:m], z[:m].T, inner)
+    for e in range(m):
+        inner[e, e] += np.float32(1)
+    factorise(inner)
+    weight = roots[:m]
+    substitute(inner, weight)
+    x[:] = np.float32(0)
+    for e in range(n):
+        s, row = weight[e], v[e]
+        for j in range(f):
+            x[j] += s * row[j]
 
 
 @kernel(fastmath=True)
@@ -133,7 +182,7 @@ def cg_rows(
     indices: Rows,
     data: F32,
     y: F32,
-    base: F32,
+    shared: F32,
     ridge: F32,
     x: F32,
     steps: int,
@@ -142,8 +191,8 @@ def cg_rows(
 ) -> np.float64:
     """Improve rows by ``steps`` of conjugate gradient from where they are; return Σ L_u.
 
-    A is never formed: A p = base p + λ p + Σ c y (y·p), one pass over the entries a step and one for the
-    first residual. ``base`` is w0 Σ y yᵀ, both triangles. A step along p lowers L_u by (r·r)² / (p·A p).
+    A is never formed: A p = D p + Σ c y (y·p), one pass over the entries a step and one for the first
+    residual. ``shared`` (f,) is w0 Λ. A step along p lowers L_u by (r·r)² / (p·A p).
     """
     f = y.shape[1]
     r = np.empty(f, np.float32)
@@ -156,11 +205,10 @@ def cg_rows(
         if first == last:
             out[:] = np.float32(0)
             continue
-        apply_base(base, ridge[u], out, ap)
         of_row = np.float32(0)
         for j in range(f):
-            of_row += out[j] * ap[j]
-            r[j] = -ap[j]
+            r[j] = -(shared[j] + ridge[u]) * out[j]
+            of_row -= out[j] * r[j]
         of_row += add_residual(indices, data, y, first, last, out, r)
         square = np.float32(0)
         for j in range(f):
@@ -169,7 +217,8 @@ def cg_rows(
         for _ in range(steps):
             if square < np.float32(1e-20):
                 break
-            apply_base(base, ridge[u], p, ap)
+            for j in range(f):
+                ap[j] = (shared[j] + ridge[u]) * p[j]
             add_entries(indices, data, y, first, last, p, ap)
             curve = np.float32(0)
             for j in range(f):
@@ -252,23 +301,5 @@ def add_entries(indices: Rows, data: F32, y: F32, first: int, last: int, p: F32,
         for j in range(f):
             s += row[j] * p[j]
         s *= data[e]
-        for j in range(f):
-            out[j] += s * row[j]
-
-
-@kernel(fastmath=True)
-def apply_base(base: F32, ridge: np.float32, p: F32, out: F32) -> None:
-    """Set ``out`` to base p + ridge p; ``base`` is (f, f), symmetric."""
-    f = len(p)
-    for j in range(f):
-        out[j] = ridge * p[j]
-    for i in range(0, f - 3, 4):
-        s0, s1, s2, s3 = p[i], p[i + 1], p[i + 2], p[i + 3]
-        r0, r1, r2, r3 = base[i], base[i + 1], base[i + 2], base[i + 3]
-        for j in range(f):
-            out[j] += s0 * r0[j] + s1 * r1[j] + s2 * r2[j] + s3 * r3[j]
-    for i in range(f - f % 4, f):
-        s = p[i]
-        row = base[i]
         for j in range(f):
             out[j] += s * row[j]

@@ -49,13 +49,55 @@ def gram(y: F32) -> F32:
     return readonly(total)
 
 
-def sweep(side: Side, y: F32, x: F32, base: F32, *, solver: Solver, steps: int) -> float:
-    """Solve all rows of ``x`` (n, f) in place against ``y`` (n_other, f); return Σ L_u after it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The principal axes of a side's factors: Σ y_i y_iᵀ = Q Λ Qᵀ."""
 
-    ``base`` is w0 `gram` of ``y``. Conjugate gradient starts from what ``x`` holds.
+    q: F32  # (f, f), a column an axis
+    spread: F32  # (f,) Λ
+
+    @classmethod
+    def of(cls, total: F32) -> Self:
+        """Find the axes of a `gram`."""
+        values, vectors = np.linalg.eigh(total.astype(np.float64))
+        return cls(q=vectors.astype(np.float32), spread=np.maximum(values, 0).astype(np.float32))
+
+
+def turned(y: F32, q: F32) -> F32:
+    """Return ``y q``, the same on any number of threads."""
+    out = np.empty_like(y)
+
+    def turn(start: int, stop: int) -> None:
+        np.matmul(y[start:stop], q, out=out[start:stop])
+
+    spread(turn, len(y), chunk=_GRAM_ROWS)
+    return out
+
+
+def sweep(
+    side: Side, y: F32, x: F32, *, unobserved_weight: float, solver: Solver, steps: int
+) -> tuple[F32, float]:
+    """Solve all rows of one side against ``y`` (n_other, f) and return them, (n, f), with Σ L_u.
+
+    Conjugate gradient starts from ``x`` (n, f).
     """
+    axes = Axes.of(gram(y))
+    solved = turned(x, axes.q)
+    loss = solve_rows(
+        side,
+        turned(y, axes.q),
+        solved,
+        np.float32(unobserved_weight) * axes.spread,
+        solver=solver,
+        steps=steps,
+    )
+    return turned(solved, np.ascontiguousarray(axes.q.T)), loss
+
+
+def solve_rows(side: Side, y: F32, x: F32, shared: F32, *, solver: Solver = "exact", steps: int = 0) -> float:
+    """Solve all rows of ``x`` in place and return Σ L_u; ``y`` in its axes, ``shared`` (f,) = w0 Λ."""
     seen = side.seen
-    given = (seen.indptr, seen.indices, seen.data, readonly(y.view()), readonly(base.view()), side.ridge, x)
+    given = (seen.indptr, seen.indices, seen.data, readonly(y.view()), readonly(shared.view()), side.ridge, x)
 
     def solve(start: int, stop: int) -> np.float64:
         if solver == "exact":
@@ -63,10 +105,3 @@ def sweep(side: Side, y: F32, x: F32, base: F32, *, solver: Solver, steps: int) 
         return cg_rows(*given, steps, start, stop)
 
     return float(sum(spread(solve, len(x), chunk=_SOLVE_ROWS)))
-
-
-def solve_rows(side: Side, y: F32, base: F32) -> F32:
-    """Return the exact solution of each row, (n, f), zeros for a row that saw nothing."""
-    x = np.zeros((side.seen.n_rows, y.shape[1]), np.float32)
-    sweep(side, y, x, base, solver="exact", steps=0)
-    return readonly(x)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from penchant.cli import demo
 from penchant.cli.main import run
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the shop, once
@@ -277,3 +278,11 @@ def test_the_demo_leaves_other_folders_alone(tmp_path: Path, capsys: pytest.Capt
     said = refused(capsys, "demo", "--dir", str(tmp_path), "--no-serve", code=1)
     assert "not a folder of the demo" in said
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_demo_settings_fit_the_template(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    with demo._opened(folder) as workspace:
+        assert workspace.settings.recipes["for_you"].half_life == "45d"
+    with demo._opened(folder) as again:  # it goes on with what is there
+        assert again.settings.to_toml() == workspace.settings.to_toml()

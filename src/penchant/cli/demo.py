@@ -19,6 +19,7 @@ from penchant.cli.peak import Peak
 from penchant.cli.server import listen, reserve
 from penchant.cli.session import Json, Session, session
 from penchant.kernel.errors import Conflict
+from penchant.kernel.folders import write_atomically
 
 if TYPE_CHECKING:
     from penchant.kernel.progress import Progress
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 DATA = "data"
 _SHOWN = 10
+_TUNED = (
+    'recipe = "ials"\n',
+    'recipe = "ials"\n'
+    "# What was bought long ago counts less; chosen on purchases before those that the evaluation tests.\n"
+    'half_life = "45d"\n',
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -82,8 +89,11 @@ def _opened(folder: Path) -> "Generator[Workspace]":
             "this is not a folder of the demo.", where=str(folder), fix="Choose another with --dir."
         )
     else:
-        workspace = Workspace.init(folder)
+        Workspace.init(folder).close()
+        settings = (folder / FILE).read_text(encoding="utf-8")
+        write_atomically(folder / FILE, settings.replace(*_TUNED, 1).encode())
         (folder / DATA).mkdir()
+        workspace = Workspace.open(folder)
     try:
         yield workspace
     finally:

@@ -159,7 +159,7 @@ def _verdict(board: Leaderboard) -> str:
     if rival is None:
         return f"{best.name} is first."
     d = others[rival]
-    sure = "zero is outside, so this is certain" if d.low > 0 else "zero is inside, so this is not certain"
+    sure = "zero is outside, so hardly chance" if d.low > 0 else "zero is inside, so it may be chance"
     return (
         f"{best.name} is {d.mean:.4f} above {rival}, the next best. The {board.level:.0%} interval of the "
         f"paired difference is {d.low:+.4f} to {d.high:+.4f}: {sure}."

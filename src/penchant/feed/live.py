@@ -20,7 +20,7 @@ from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
 
 _AUTHOR_MOST = 1000
-_IDS_KEPT = 50_000  # ids read from the vocabulary once: what is often served is often named
+_IDS_KEPT = 50_000  # ids and rows looked up once: what is often served is often named and counted
 
 
 @final
@@ -35,6 +35,7 @@ class LiveCatalogue:
             name: table[name].combine_chunks() for name in table.column_names if name != "item_id"
         }
         self._ids: dict[int, str] = {}
+        self._rows: dict[str, int] = {}
         self._new: list[str] = []
         self._new_rows: dict[str, int] = {}
         self._put: dict[int, dict[str, Value]] = {}
@@ -59,8 +60,14 @@ class LiveCatalogue:
 
     def row(self, id_: str) -> int:
         """Return the row of an outside id, -1 when unknown."""
-        found = self._base.row(id_)
-        return found if found >= 0 else self._new_rows.get(id_, -1)
+        found = self._rows.get(id_)
+        if found is None:
+            found = self._base.row(id_)
+            if found < 0:
+                return self._new_rows.get(id_, -1)
+            if len(self._rows) < _IDS_KEPT:
+                self._rows[id_] = found
+        return found
 
     def property(self, row: int, name: str) -> Any:
         """Return one property of an item (None when missing)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -66,6 +67,7 @@ class Backend:
                     await opening
             await self.writer.close()
             await asyncio.to_thread(self._close)
+            gc.unfreeze()
 
     def problem(self) -> str | None:
         """Return why the log takes no events, None when it does."""
@@ -90,6 +92,10 @@ class Backend:
             self._why_not = str(error)
             return False
         await asyncio.to_thread(serving.warm)
+        # What is loaded by now stays. Left to the collector, each of its full rounds would walk all of it
+        # and hold every request for as long as that takes.
+        gc.collect()
+        gc.freeze()
         self._serving = serving
         return True
 

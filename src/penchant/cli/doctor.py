@@ -144,5 +144,12 @@ def _workspace(folder: Path) -> Finding:
 
 
 def _show(here: Session, found: list[Finding]) -> None:
-    rows = [[finding.state, finding.what, finding.detail, finding.fix] for finding in found]
-    here.table(["state", "what", "found", "to mend it"], rows)
+    here.table(
+        ["state", "what", "found"], [[finding.state, finding.what, finding.detail] for finding in found]
+    )
+    mend = [finding for finding in found if finding.fix]
+    if mend:
+        here.say()
+        here.say("To mend or add:")
+    for finding in mend:
+        here.say(f"  {finding.what}: {finding.fix}")  # on one line, to be copied

@@ -219,7 +219,7 @@ class IalsModel:
 
     def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
         """Return the best k items of each request; padding only for who is unknown."""
-        vectors = self._vectors(queries)
+        vectors = self.vectors(queries)
         known = vectors.any(axis=1)
         if known.all():
             return self.index.top_many(vectors, k, exclude=exclude)
@@ -251,6 +251,18 @@ class IalsModel:
         else:
             return None
         return found if found.any() else None
+
+    def vectors(self, queries: Queries) -> F32:
+        """Return the vector of each request, (n, f), zeros where nothing is known."""
+        n = len(queries)
+        out = np.zeros((n, self.user_factors.shape[1]), np.float32)
+        known = queries.users >= 0
+        out[known] = self.user_factors[queries.users[known]]
+        if queries.histories is not None and len(queries.histories):
+            solved = self._solve_users(queries.histories, n, queries.now)
+            told = np.unique(queries.histories.user)
+            out[told] = solved[told]
+        return out
 
     def fold(self, events: Interactions) -> Self:
         """Return the model after ``events``: cold items that known users took get a factor.
@@ -325,18 +337,6 @@ class IalsModel:
                 event_type=readonly(np.zeros(len(a["fresh_user"]), np.int16)),
             ),
         )
-
-    def _vectors(self, queries: Queries) -> F32:
-        """Return the vector of each request, (n, f), zeros where nothing is known."""
-        n = len(queries)
-        out = np.zeros((n, self.user_factors.shape[1]), np.float32)
-        known = queries.users >= 0
-        out[known] = self.user_factors[queries.users[known]]
-        if queries.histories is not None and len(queries.histories):
-            solved = self._solve_users(queries.histories, n, queries.now)
-            told = np.unique(queries.histories.user)
-            out[told] = solved[told]
-        return out
 
     def _solve_users(self, histories: Interactions, n: int, now: float) -> F32:
         recipe = self.recipe

@@ -2,13 +2,16 @@
 
 from penchant.models.base import Model, Recipe
 from penchant.models.ials import Ials, IalsModel
+from penchant.models.lookalike import Lookalike, LookalikeModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.trending import Trending, TrendingModel
 
-RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Popularity, Trending, Ials)}
+RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike)}
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (PopularityModel, TrendingModel, IalsModel)}
+MODELS: dict[str, type[Model]] = {
+    model.kind: model for model in (PopularityModel, TrendingModel, IalsModel, LookalikeModel)
+}
 """The kind in a saved model's folder -> the class that opens it."""
 
 SAME_FOR_ALL = frozenset({PopularityModel.kind, TrendingModel.kind})

@@ -1,0 +1,199 @@
+"""Lookalike gives people what people like them want, and hands over to their own taste."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from penchant.data.snapshot import Snapshot, build_snapshot
+from penchant.evaluation.metrics import accuracy
+from penchant.kernel.arrays import Csr
+from penchant.kernel.clock import DAY
+from penchant.kernel.progress import Silent
+from penchant.kernel.seeds import derive
+from penchant.models.base import Queries, Query
+from penchant.models.lookalike import Lookalike, LookalikeModel
+from penchant.models.lookalike_blend import Blend
+from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, targets
+from penchant.models.lookalike_replay import gains, make_replay
+from penchant.models.popularity import Popularity
+from penchant.models.store import open_model, save_model
+from penchant.testing.contracts import PersonalContract
+from penchant.testing.data import random_snapshot
+
+N = 120  # users of the tribes below, of whom the last two of each tribe did nothing
+ITEMS = 30  # 0-9 are taken by everybody, 10-19 by the red, 20-29 by the blue
+
+
+class TestLookalike(PersonalContract):
+    recipe = Lookalike(factors=8, epochs=6)
+    model_type = LookalikeModel
+
+
+def tribes(*, informative: bool = True) -> Snapshot:
+    """Red (even) and blue (odd) users take an item a day, most of the tribe's own, a quarter the other's."""
+    rng = np.random.default_rng(3)
+    users, items, times = [], [], []
+    for user in range(N - 4):
+        red = (user % 2 == 0) != (rng.random() < (0.25 if informative else 0.5))
+        for day in range(10):
+            own = rng.random() < 0.8
+            users.append(f"u{user:03}")
+            items.append(f"i{(0 if not own else 10 if red else 20) + rng.integers(10):02}")
+            times.append(day * DAY + user)
+    table = pa.table({"user_id": users, "item_id": items, "timestamp": times})
+    everybody = [f"u{user:03}" for user in range(N)]
+    colours = ["red" if user % 2 == 0 else "blue" for user in range(N)]
+    people = pa.table({"user_id": everybody, "colour": colours})
+    return build_snapshot(table, users=people)
+
+
+def train(recipe: Lookalike, snapshot: Snapshot, seed: int = 1) -> LookalikeModel:
+    return recipe.train(snapshot, rng=derive(seed), progress=Silent())
+
+
+@pytest.mark.parametrize("place", ["ridge", "cluster"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_somebody_without_a_history_gets_what_the_tribe_takes(place: Place, soft: bool) -> None:
+    model = train(Lookalike(place=place, soft=soft, clusters=2, rank=2, factors=4, epochs=4), tribes())
+    for user in range(N - 4, N):
+        own = set(range(10, 20)) if user % 2 == 0 else set(range(20, 30))
+        got = model.top(Query(user=user), 5).items.tolist()
+        assert len(set(got) & own) >= 4, f"user {user} got {got}"
+    assert model.card.metrics["prior_weight"] > 0
+
+
+def test_somebody_nobody_knows_gets_popularity() -> None:
+    snapshot = tribes()
+    model = train(Lookalike(half_lives=("",), factors=4, epochs=4), snapshot)
+    popular = Popularity(window="all").train(snapshot, rng=derive(0), progress=Silent())
+    got = model.top(Query(), 10)
+    assert got.items.tolist() == popular.top(Query(), 10).items.tolist()
+
+
+def test_attributes_that_say_nothing_do_not_hurt_on_the_replay() -> None:
+    for seed in range(5):
+        metrics = train(Lookalike(factors=4, epochs=4), tribes(informative=False), seed).card.metrics
+        assert metrics["replay_prior_ndcg_at_20"] >= metrics["replay_popularity_ndcg_at_20"]
+
+
+def test_history_takes_over_from_attributes() -> None:
+    """A red user who only ever took what the blue take is blue in the end."""
+    snapshot = tribes()
+    model = train(Lookalike(factors=8, epochs=8), snapshot)
+    blue = snapshot.interactions.select(snapshot.interactions.item >= 20)
+    weight = []
+    for n in (0, 1, 10):
+        history = blue.select(np.unique(blue.item, return_index=True)[1][:n])
+        query = Query(user=N - 4, history=history, now=snapshot.cutoff)
+        scores = model.score(query, np.arange(ITEMS, dtype=np.int32))
+        weight.append(float(scores[20:].mean() - scores[10:20].mean()))
+    assert weight[0] < weight[1] < weight[2]
+    assert weight[2] > 0
+
+
+def test_cluster_model_survives_disk(tmp_path: Path) -> None:
+    model = train(Lookalike(place="cluster", factors=4, epochs=4), tribes())
+    save_model(model, tmp_path / "m")
+    opened = open_model(tmp_path / "m", {"lookalike": LookalikeModel})
+    assert isinstance(opened, LookalikeModel)
+    queries = Queries(users=np.arange(-1, N, dtype=np.int32))
+    assert opened.top_many(queries, 9).scores.tobytes() == model.top_many(queries, 9).scores.tobytes()
+    assert opened.k0 == model.k0
+
+
+def test_ridge_without_a_penalty_gives_the_tribes_means() -> None:
+    snapshot = tribes()
+    taken = targets(snapshot, weights={}, half_life="")
+    red = np.arange(N) % 2 == 0
+    attributes = Attributes(
+        values=np.stack([red, ~red], axis=1).astype(np.float32), known=np.ones(N, np.bool_)
+    )
+    users = np.arange(N - 4, dtype=np.int32)
+    expected = taken.toarray()[: N - 4][red[: N - 4]].mean(axis=0)
+    ridge = by_ridge(taken, attributes, users, 1e-6)
+    got = ridge.coordinates(1.0)[N - 4] @ ridge.rows()
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    cluster = by_cluster(
+        taken, attributes, users, rank=2, clusters=2, soft=False, rng=np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(cluster.coordinates(1.0)[N - 4] @ cluster.rows(), expected, atol=1e-5)
+
+
+def test_targets_fade_and_stop_at_one() -> None:
+    table = pa.table(
+        {
+            "user_id": ["a", "a", "b"],
+            "item_id": ["x", "x", "x"],
+            "timestamp": [10 * DAY, 10 * DAY, 0.0],
+        }
+    )
+    taken = targets(build_snapshot(table), weights={}, half_life="10d")
+    np.testing.assert_allclose(taken.toarray(), [[1.0], [0.5]])
+
+
+def test_blend_is_the_equation_of_the_module() -> None:
+    rng = np.random.default_rng(0)
+    y, d = rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=(2, 7)).astype(np.float32)
+    taste, prior = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
+    taste[1] = 0  # nothing is known of this one's taste
+    n = np.array([0, 5, 5, 20])
+    blend = Blend.of(y, d)
+    got = blend.vectors(taste, prior, n, 5.0)
+    for u, a in enumerate([0.0, 0.0, 0.5, 0.8]):
+        own, other = taste[u] @ y.T, prior[u] @ d
+        other = other / np.sqrt((other**2).mean())
+        own = own / np.sqrt((own**2).mean()) if own.any() else own
+        expected = a * own + (1 - a) * other
+        scores = blend.index.score(got[u], np.arange(7, dtype=np.int32))
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    assert not blend.vectors(taste, prior, n, math.inf)[:, :3].any()
+
+
+def test_the_replay_hides_what_it_asks_for() -> None:
+    snapshot = random_snapshot(4)
+    replay = make_replay(snapshot, np.ones(snapshot.n_users, np.bool_), rng=derive(0))
+    assert replay is not None
+    assert not np.isin(replay.train.interactions.user, replay.new).any()
+    assert replay.train.interactions.timestamp.max() < replay.later.timestamp.min()
+    for sessions in (0, 1, 3):
+        history, shown, truth = replay.after(sessions)
+        for i, user in enumerate(replay.new):
+            own = snapshot.history(int(user))
+            own = own.select(own.timestamp >= replay.train.cutoff)
+            times = np.unique(own.timestamp)[:sessions]
+            first = np.isin(own.timestamp, times)
+            assert set(shown.row(i).tolist()) == set(own.item[first].tolist())
+            assert set(truth.row(i).tolist()) == set(own.item[~first].tolist()) - set(
+                own.item[first].tolist()
+            )
+        assert len(history) == (np.isin(history.user, np.arange(len(replay.new)))).sum()
+
+
+def test_nobody_to_make_new_no_replay() -> None:
+    snapshot = random_snapshot(4)
+    assert make_replay(snapshot, np.zeros(snapshot.n_users, np.bool_), rng=derive(0)) is None
+
+
+def test_gains_are_the_metric_of_the_leaderboard() -> None:
+    rng = np.random.default_rng(5)
+    lists = np.argsort(rng.random((20, 40)), axis=1)[:, :20].astype(np.int32)
+    owner, column = np.nonzero(rng.random((20, 40)) < 0.2)
+    truth = Csr.summed(
+        owner.astype(np.int32),
+        column.astype(np.int32),
+        np.ones(len(owner), np.float32),
+        n_rows=20,
+        n_columns=40,
+    )
+    np.testing.assert_allclose(gains(lists, truth), accuracy(lists, truth, [20])["ndcg_at_20"])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"clusters": 0}, {"half_lives": []}, {"penalties": [0.0]}, {"half_lives": ["soon"]}]
+)
+def test_what_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"clusters|half_lives"):
+        Lookalike(**fields)  # pyright: ignore[reportArgumentType]

@@ -92,7 +92,7 @@ def _type(annotation: Any) -> str:
         key, value = get_args(annotation)
         return f"table of {_type(key)} to {_type(value)}"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
-        getattr(annotation, "__name__", ""), str(annotation)
+        name := getattr(annotation, "__name__", str(annotation)), f"`{name}`"
     )
 
 

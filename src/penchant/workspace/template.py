@@ -29,8 +29,8 @@ TEMPLATE = """\
 [recipes.for_you]
 # Implicit matrix factorisation: what similar users took. Knows a new user after the first event.
 recipe = "ials"
-# recipe = "lookalike" also uses the columns of the users table: somebody without a history gets what people
-# like them want, handed over to their own taste at a speed learnt from your data.
+# The recipe "lookalike" uses the columns of the users table too: somebody without a history gets what people
+# like them want, and is handed over to their own taste at a speed learnt from your data.
 
 [recipes.trending]
 # What rises: the rate of events now against the window before.

@@ -98,7 +98,7 @@ def vowpal_wabbit(*, events: int) -> dict[str, float]:
 
 def main(*, quick: bool) -> dict[str, object]:
     """Measure against both, paired."""
-    events, rounds = (200, 2) if quick else (3000, 5)
+    events, rounds = (200, 2) if quick else (1000, 5)
     result: dict[str, Any] = {}
     for name, least in (("vowpal_wabbit", 10), ("mabwiser", 20)):
         found = compare(

@@ -10,8 +10,6 @@ import pytest
 
 from penchant.cli.main import run
 
-pytestmark = pytest.mark.xdist_group("cli-audience")
-
 PEOPLE = 300
 GARDENERS = [f"u{u:03d}" for u in range(PEOPLE) if u % 4 == 0]
 

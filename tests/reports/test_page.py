@@ -187,7 +187,6 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.xdist_group("browser")
 def test_a_browser_draws_every_chart_under_the_policy(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     write_page(page, render_page("Charts", sections=[Section(title="All", blocks=every_chart())]))

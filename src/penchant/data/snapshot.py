@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.data.interactions import Interactions
-from penchant.kernel.arrays import F32, F64, I16, I64, Csr, Rows, open_arrays, readonly, save_arrays
+from penchant.kernel.arrays import F32, F64, I16, I64, AnyArray, Csr, Rows, open_arrays, readonly, save_arrays
 from penchant.kernel.arrow import ArrowColumn, ArrowTable
 from penchant.kernel.errors import Defect, InputError, NotFound
 from penchant.kernel.folders import publish
@@ -172,7 +172,17 @@ class Snapshot:
                 where=str(card),
                 fix="Run `penchant train` to make a new one.",
             )
-        a = open_arrays(folder)
+        try:
+            return cls._of_arrays(folder, meta, open_arrays(folder))
+        except KeyError as error:
+            raise InputError(
+                f"damaged snapshot: the array {error} is missing.",
+                where=str(folder),
+                fix="Remove the folder and run `penchant train`.",
+            ) from error
+
+    @classmethod
+    def _of_arrays(cls, folder: Path, meta: SnapshotMeta, a: Mapping[str, AnyArray]) -> "Snapshot":
         return cls(
             digest=meta.digest,
             cutoff=meta.cutoff,

@@ -76,7 +76,7 @@ class MemoryLog:
 
 
 def _row_id(kind: str, row: dict[str, Any], seen: "Counter[str]") -> str:
-    """Return the MD5 of the row's fields, each after its length in bytes, and how many equal rows came before."""
+    """Return the MD5 of the row's fields, each after its length in bytes, and of the equal rows before it."""
     text = kind
     for name in COLUMNS[kind].names:
         value = row[name]

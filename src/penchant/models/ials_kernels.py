@@ -23,7 +23,7 @@ from penchant.kernel.arrays import F32, I64, Rows
 from penchant.kernel.compiled import kernel
 
 _BLOCK = 64  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
-_LANES = 32  # rows of the factorisation start at a multiple of this, so that vector loops have no remainder
+_LANES = 16  # rows of the factorisation start at a multiple of this, so that vector loops have no remainder
 
 
 @kernel()
@@ -42,6 +42,7 @@ def exact_rows(
     """
     f = y.shape[1]
     d = np.empty(f, np.float32)
+    inverse = np.empty(f, np.float32)
     b = np.empty(f, np.float32)
     square = np.empty(max(f, _BLOCK) ** 2, np.float32)
     product = np.empty((f, f), np.float32)
@@ -57,21 +58,24 @@ def exact_rows(
             continue
         for j in range(f):
             d[j] = shared[j] + ridge[u]
+            inverse[j] = np.float32(1) / d[j]
             b[j] = np.float32(0)
-        if 2 * (last - first) <= f and last - first <= _BLOCK:
+        if 4 * (last - first) <= 3 * f and last - first <= _BLOCK:
             total = gather(indices, data, y, first, last, z, roots, b)
-            few_entries(int(last - first), z, roots, d, v, square, out)
+            few_entries(int(last - first), z, roots, inverse, v, square, out)
         else:
             a = square[: f * f].reshape(f, f)
-            a[:] = np.float32(0)
-            for j in range(f):
-                a[j, j] = d[j]
             total = np.float32(0)
             for at in range(first, last, _BLOCK):
                 n = min(_BLOCK, last - at)
                 total += gather(indices, data, y, at, at + n, z, roots, b)
-                np.dot(z[:n].T, z[:n], product)
-                a += product
+                if at == first:
+                    np.dot(z[:n].T, z[:n], a)
+                else:
+                    np.dot(z[:n].T, z[:n], product)
+                    a += product
+            for j in range(f):
+                a[j, j] += d[j]
             out[:] = b
             factorise(a)
             substitute(a, out)
@@ -85,34 +89,46 @@ def exact_rows(
 @kernel(fastmath=True)
 def gather(indices: Rows, data: F32, y: F32, first: int, last: int, z: F32, roots: F32, b: F32) -> np.float32:
     """Put √c y of each entry into ``z`` and √c into ``roots``; add Σ c y to ``b``; return Σ c."""
+    f = len(b)
     total = np.float32(0)
-    for e in range(first, last):
-        source, target = y[indices[e]], z[e - first]
-        c = data[e]
-        root = np.sqrt(c)
-        roots[e - first] = root
-        total += c
-        for j in range(len(source)):
-            value = source[j]
-            target[j] = root * value
-            b[j] += c * value
+    for e in range(last - first):
+        roots[e] = np.sqrt(data[first + e])
+        total += data[first + e]
+    fours = (last - first) // 4 * 4
+    for e in range(0, fours, 4):
+        at = first + e
+        y0, y1, y2, y3 = y[indices[at]], y[indices[at + 1]], y[indices[at + 2]], y[indices[at + 3]]
+        z0, z1, z2, z3 = z[e], z[e + 1], z[e + 2], z[e + 3]
+        s0, s1, s2, s3 = roots[e], roots[e + 1], roots[e + 2], roots[e + 3]
+        for j in range(f):
+            z0[j] = s0 * y0[j]
+            z1[j] = s1 * y1[j]
+            z2[j] = s2 * y2[j]
+            z3[j] = s3 * y3[j]
+        for j in range(f):
+            b[j] += s0 * z0[j] + s1 * z1[j] + s2 * z2[j] + s3 * z3[j]
+    for e in range(fours, last - first):
+        source, target, root = y[indices[first + e]], z[e], roots[e]
+        for j in range(f):
+            target[j] = root * source[j]
+            b[j] += root * target[j]
     return total
 
 
 @kernel(fastmath=True)
-def few_entries(n: int, z: F32, roots: F32, d: F32, v: F32, square: F32, x: F32) -> None:
+def few_entries(n: int, z: F32, roots: F32, inverse: F32, v: F32, square: F32, x: F32) -> None:
     """Solve a row with n < f entries: by Sherman, Morrison and Woodbury, with Z = C^½ Y,
 
         x = D⁻¹ Zᵀ (I + Z D⁻¹ Zᵀ)⁻¹ C^½ 1
 
     Rows of zeros fill Z up to a whole number of vector registers: they add rows of the identity.
     """
-    f = len(d)
+    f = len(x)
     m = (n + _LANES - 1) // _LANES * _LANES
     for e in range(n):
         source, target = z[e], v[e]
         for j in range(f):
-            target[j] = source[j] / d[j]
+            target[j] = source[j] * inverse[j]
     z[n:m] = np.float32(0)
     v[n:m] = np.float32(0)
     roots[n:m] = np.float32(0)

@@ -170,15 +170,26 @@ def measure(pid: int, port: int, paths: list[str], seconds: float, connections: 
     }
 
 
-def memory_mb(pids: list[int]) -> dict[str, float]:
-    """Return the sum over processes of resident memory and of the share that is theirs (PSS), MB."""
-    total = {"rss": 0.0, "pss": 0.0}
+def memory_mb(pids: list[int], folder: Path) -> dict[str, float]:
+    """Return sums over processes, MB: resident memory (RSS), counting each shared page by its share (PSS).
+
+    ``arrays_`` are those of the models and the snapshot, files mapped from ``folder``; ``arrays_private`` is
+    what a process copied of them.
+    """
+    total = dict.fromkeys(("rss", "pss", "arrays_rss", "arrays_pss", "arrays_private"), 0.0)
+    fields = {"Rss": "rss", "Pss": "pss", "Private_Dirty": "private"}
     for pid in pids:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        for line in lines:
-            name = line.split(":", 1)[0].lower()
-            if name in total:
-                total[name] += int(line.split()[1]) / 1024
+        ours = False
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name in fields and rest.endswith(" kB"):
+                mb = int(rest.split()[0]) / 1024
+                if fields[name] in total:
+                    total[fields[name]] += mb
+                if ours:
+                    total[f"arrays_{fields[name]}"] += mb
+            elif "-" in name.split(" ", 1)[0]:
+                ours = str(folder) in line and line.endswith(".npy")
     return total
 
 
@@ -198,7 +209,7 @@ def shared_memory(folder: Path, paths: list[str], workers: int) -> dict[str, flo
             time.sleep(0.1)
         time.sleep(3.0 if workers > 1 else 0.0)  # the last worker opens its models
         drive(port, [get(path) for path in paths], seconds=3.0, connections=16)
-        return memory_mb(pids)
+        return memory_mb(pids, folder)
 
 
 def main(*, quick: bool) -> dict[str, object]:

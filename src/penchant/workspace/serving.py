@@ -34,7 +34,7 @@ from penchant.workspace.registry import Pointer, Registry
 from penchant.workspace.settings import Settings
 from penchant.workspace.writer import ServedWriter
 
-_CHUNK = 10_000
+_CHUNK = 2_000  # events read at once; served feeds are 10 KB each as objects
 _WARM_K = 25
 _UNUSED = derive(0, "not drawn from")
 

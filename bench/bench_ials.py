@@ -163,7 +163,7 @@ def _best(quality: list[float]) -> dict[str, float]:
 OURS_GRID = [
     {"regularization": r, "unobserved_weight": w} for r in (0.03, 0.1, 0.3) for w in (0.06, 0.1, 0.2)
 ]
-PEER_GRID = [{"regularization": r, "alpha": a} for r in (1.0, 10.0, 50.0) for a in (2.0, 6.0, 15.0)]
+PEER_GRID = [{"regularization": r, "alpha": a} for r in (0.1, 1.0, 10.0) for a in (4.0, 8.0, 15.0)]
 
 
 def tune(

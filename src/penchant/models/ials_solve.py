@@ -16,6 +16,7 @@ from penchant.models.ials_kernels import cg_rows, exact_rows, gram_rows
 Solver = Literal["cg", "exact"]
 
 _GRAM_ROWS = 4096
+_TURN_ROWS = 1024
 _SOLVE_ROWS = 512
 
 
@@ -63,15 +64,15 @@ class Axes:
         return cls(q=vectors.astype(np.float32), spread=np.maximum(values, 0).astype(np.float32))
 
 
-def turned(y: F32, q: F32) -> F32:
-    """Return ``y q``, the same on any number of threads."""
-    out = np.empty_like(y)
+def turned(y: F32, q: F32, *, out: F32 | None = None) -> F32:
+    """Return ``y q``, in ``out`` if given, which may be ``y``; the same on any number of threads."""
+    target = np.empty_like(y) if out is None else out
 
     def turn(start: int, stop: int) -> None:
-        np.matmul(y[start:stop], q, out=out[start:stop])
+        np.matmul(y[start:stop], q, out=target[start:stop])
 
-    spread(turn, len(y), chunk=_GRAM_ROWS)
-    return out
+    spread(turn, len(y), chunk=_TURN_ROWS)
+    return target
 
 
 def sweep(
@@ -82,7 +83,7 @@ def sweep(
     Conjugate gradient starts from ``x`` (n, f).
     """
     axes = Axes.of(gram(y))
-    solved = turned(x, axes.q)
+    solved = turned(x, axes.q) if solver == "cg" else np.empty_like(x)
     loss = solve_rows(
         side,
         turned(y, axes.q),
@@ -91,7 +92,7 @@ def sweep(
         solver=solver,
         steps=steps,
     )
-    return turned(solved, np.ascontiguousarray(axes.q.T)), loss
+    return turned(solved, np.ascontiguousarray(axes.q.T), out=solved), loss
 
 
 def solve_rows(side: Side, y: F32, x: F32, shared: F32, *, solver: Solver = "exact", steps: int = 0) -> float:

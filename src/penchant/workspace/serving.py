@@ -4,7 +4,6 @@ import contextlib
 import random
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import final
@@ -14,10 +13,9 @@ import numpy as np
 from penchant.data.eventlog import Appended, EventLog
 from penchant.data.events import AnyEvent, Value
 from penchant.data.interactions import Interactions
-from penchant.data.snapshot import Snapshot
 from penchant.feed.bridge import Bridge
 from penchant.feed.filter_rule import Filtered, Promotion, run_promoted
-from penchant.feed.live import Live, as_rows
+from penchant.feed.live import as_rows
 from penchant.feed.plan import Plan
 from penchant.feed.run import run
 from penchant.feed.types import Candidates, Feed, Request
@@ -26,12 +24,11 @@ from penchant.kernel.clock import Clock
 from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
-from penchant.models.base import Model, Retriever, Similar
-from penchant.workspace.catalogue import SAME_FOR_ALL
-from penchant.workspace.filters import FilterAsked, FilterBook, PromotionAsked
-from penchant.workspace.plans import Planner
-from penchant.workspace.registry import Pointer, Registry
+from penchant.models.base import Retriever, Similar
+from penchant.workspace.filters import FilterAsked, PromotionAsked
+from penchant.workspace.registry import Registry
 from penchant.workspace.settings import Settings
+from penchant.workspace.view import View, open_view
 from penchant.workspace.writer import ServedWriter
 
 _CHUNK = 2_000  # events read at once; served feeds are 10 KB each as objects
@@ -49,19 +46,6 @@ class Health:
     dropped_users: int  # users whose new events were dropped to bound memory
     waiting: int  # served feeds not yet in the log
     problem: str | None  # why the log takes no events, or the newest models cannot be opened
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
-    """All that a request reads, replaced as a whole."""
-
-    pointer: Pointer
-    live: Live
-    planner: Planner
-    models: Mapping[str, Bridge]
-    plans: Mapping[str, Plan]
-    filters: FilterBook
-    pending: list[Interactions]  # what the live state has taken and the online models have not
 
 
 @final
@@ -83,7 +67,7 @@ class Serving:
         # Seeded by the system, once: uuid4 asks it each time and lets go of the interpreter meanwhile.
         self._names = random.Random()
         self._stamp = registry.stamp()
-        self._view = self._caught_up(self._load())
+        self._view = self._caught_up(self._open())
         self._writer = ServedWriter(
             log.append,
             capacity=settings.serving.queue,
@@ -225,7 +209,7 @@ class Serving:
         with self._loading:
             stamp = self._registry.stamp()
             if stamp != self._stamp:
-                view = self._caught_up(self._load())  # requests and events go on meanwhile
+                view = self._caught_up(self._open(self._view))  # requests and events go on meanwhile
                 with self._lock:
                     self._stamp, self._view = stamp, view
         with self._lock:
@@ -273,60 +257,16 @@ class Serving:
         else:
             self._problem = None
 
-    def _load(self) -> _View:
-        """Open what the pointer names. Nothing that is being served is touched."""
-        pointer = self._registry.current()
-        snapshot = Snapshot.open(self._registry.snapshot_folder(pointer.snapshot))
-        limits = self._settings.serving
-        live = Live(
-            snapshot,
-            max_users=limits.live_users,
-            max_events=limits.live_events,
-            author=self._settings.data.author,
-        )
-        models = {
-            name: self._bridge_to(name, self._registry.open(name, version), snapshot)
-            for name, version in pointer.models.items()
-        }
-        planner = Planner(self._settings, models, live, model_version=pointer.version)
-        view = _View(
-            pointer=pointer,
-            live=live,
-            planner=planner,
-            models=models,
-            plans=planner.plans(models),
-            filters=FilterBook(live),
-            pending=[],
-        )
-        self._warm(view)
-        return view
+    def _open(self, previous: View | None = None) -> View:
+        return open_view(self._registry, self._settings, self._log, previous, now=self._clock.now())
 
-    def _warm(self, view: _View) -> None:
-        """Ask every source once as for a history it was trained on and once as for a new one.
-
-        The first call of a compiled kernel loads it, which would spend the whole budget of a first request.
-        """
-        snapshot = view.live.snapshot
-        if len(snapshot.interactions) == 0:
-            return
-        someone = snapshot.users.id(int(snapshot.interactions.user[-1]))
-        request = self._request(view, "warm", someone, k=_WARM_K, now=self._clock.now())
-        for source in (source for plan in view.plans.values() for source in plan.sources):
-            for asked in (request, replace(request, fresh=True)):
-                with suppress(PenchantError):  # it will say so again when a feed asks
-                    source.fetch(asked, _WARM_K)
-
-    @staticmethod
-    def _bridge_to(name: str, model: Model, snapshot: Snapshot) -> Bridge:
-        return Bridge.of(name, model, snapshot, personal=model.kind not in SAME_FOR_ALL)
-
-    def _read_tail(self, view: _View) -> None:
+    def _read_tail(self, view: View) -> None:
         while view.live.head < self._log.head():
             acted = view.live.fold(self._log.tail(view.live.head, _CHUNK))
             if len(acted):
                 view.pending.append(acted)
 
-    def _caught_up(self, view: _View) -> _View:
+    def _caught_up(self, view: View) -> View:
         """Return the view after all events of the log; online models learn from them here, in one batch."""
         self._read_tail(view)
         if not view.pending:
@@ -338,30 +278,19 @@ class Serving:
             return view
         return replace(view, models=models, plans=view.planner.plans(models), pending=[])
 
-    def _plan(self, view: _View, name: str) -> Plan:
+    def _plan(self, view: View, name: str) -> Plan:
         plan = view.plans.get(name)
         if plan is None:
             raise NotFound(f"there is no feed '{name}'.", fix=did_you_mean(name, view.plans))
         return plan
 
-    def _request(self, view: _View, feed: str, user_id: str, *, k: int, now: float) -> Request:
-        user = view.live.user(user_id)
-        history, fresh = view.live.history(user_id, user)
-        return Request(
-            request_id=f"{self._names.getrandbits(128):032x}",
-            feed=feed,
-            user_id=user_id,
-            user=user,
-            k=k,
-            now=now,
-            history=history,
-            fresh=fresh,
-            catalogue=view.live.catalogue,
-        )
+    def _request(self, view: View, feed: str, user_id: str, *, k: int, now: float) -> Request:
+        name = f"{self._names.getrandbits(128):032x}"
+        return view.request(feed, user_id, request_id=name, k=k, now=now)
 
     def _asked(
         self,
-        view: _View,
+        view: View,
         request: Request,
         filters: Sequence[FilterAsked],
         promotions: Sequence[PromotionAsked],
@@ -372,10 +301,10 @@ class Serving:
         promoted = [view.filters.promotion(one, history=history, user=user, now=now) for one in promotions]
         return rules, promoted
 
-    def _rows(self, view: _View, item_ids: Sequence[str]) -> Rows:
+    def _rows(self, view: View, item_ids: Sequence[str]) -> Rows:
         return as_rows(map(view.live.catalogue.row, item_ids))
 
-    def _item_row(self, view: _View, item_id: str) -> int:
+    def _item_row(self, view: View, item_id: str) -> int:
         row = view.live.catalogue.row(item_id)
         if row < 0:
             raise NotFound(f"there is no item '{item_id}'.")
@@ -386,7 +315,7 @@ class Serving:
         if not 1 <= k <= limit:
             raise InputError(f"k = {k} is not accepted: 1 to {limit} items.")
 
-    def _bridge(self, view: _View, kind: type, what: str, model: str | None) -> Bridge:
+    def _bridge(self, view: View, kind: type, what: str, model: str | None) -> Bridge:
         """Return the named model, or the first of its kind; one that tells users apart before others."""
         if model is not None and model not in view.models:
             raise NotFound(f"there is no model '{model}'.", fix=did_you_mean(model, view.models))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,13 @@ class Snapshot:
             head=self.head,
             impressions=self.impressions,
         )
+
+    def with_user_table(self, table: ArrowTable) -> "Snapshot":
+        """Return the snapshot with another users' table: the same rows, its columns changed."""
+        digest = _digest(
+            self.users, self.items, table, self.item_table, self.interactions, self.follows, self.cutoff
+        )
+        return replace(self, user_table=table, digest=digest)
 
     def save(self, folder: Path) -> None:
         """Write the snapshot as a folder, whole or not at all."""

@@ -65,10 +65,10 @@ def dense_oracle(seen: Csr, y: np.ndarray, ridge: np.ndarray, w0: float) -> tupl
 
 @pytest.mark.parametrize("f", [1, 3, 8, 13, 32, 64])
 @pytest.mark.parametrize("w0", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("per_row", [3, 40])
+@pytest.mark.parametrize("per_row", [3, 40, 300])
 def test_exact_solver_agrees_with_dense_algebra(f: int, w0: float, per_row: int) -> None:
     """Rows with fewer entries than factors, with more, and with more than one block of them."""
-    seen, y = problem(f, f=f, other=150, nnz=30 * per_row)
+    seen, y = problem(f, f=f, other=5 * per_row, nnz=30 * per_row)
     side = Side.of(seen, regularization=0.1, unobserved_weight=w0, frequency_exponent=1.0)
     expected, loss = dense_oracle(seen, y, side.ridge, w0)
     x, found = sweep(

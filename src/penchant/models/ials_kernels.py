@@ -22,8 +22,10 @@ import numpy as np
 from penchant.kernel.arrays import F32, I64, Rows
 from penchant.kernel.compiled import kernel
 
-_BLOCK = 64  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
+_BLOCK = 128  # entries gathered for one product: large enough for BLAS, small enough to stay in L1
+_FEW = 64  # entries of a row, at most, that is solved by as many unknowns as it has entries
 _LANES = 16  # rows of the factorisation start at a multiple of this, so that vector loops have no remainder
+_TILE = 4  # rows of the factorisation made at once
 
 
 @kernel()
@@ -38,16 +40,19 @@ def exact_rows(
 ) -> np.float64:
     """Solve rows exactly by Cholesky; return Σ L_u, which at its minimum is Σ c - b·x.
 
-    ``shared`` (f,) is w0 Λ. A row with few entries is solved by a matrix as large as they are many.
+    ``shared`` (f,) is w0 Λ. A row with few entries is solved by a matrix as large as they are many. Up to a
+    whole number of tiles, axes in which everything is 0 are added.
     """
     f = y.shape[1]
-    d = np.empty(f, np.float32)
+    wide = (f + _TILE - 1) // _TILE * _TILE
+    d = np.ones(wide, np.float32)
     inverse = np.empty(f, np.float32)
     b = np.empty(f, np.float32)
-    square = np.empty(max(f, _BLOCK) ** 2, np.float32)
-    product = np.empty((f, f), np.float32)
-    z = np.empty((_BLOCK, f), np.float32)
-    v = np.empty((_BLOCK, f), np.float32)
+    solution = np.empty(wide, np.float32)
+    square = np.empty(max(wide, _FEW) ** 2, np.float32)
+    product = np.empty((wide, wide), np.float32)
+    z = np.zeros((_BLOCK, wide), np.float32)
+    v = np.zeros((_FEW, wide), np.float32)
     roots = np.zeros(_BLOCK, np.float32)
     loss = np.float64(0)
     for u in range(start, stop):
@@ -60,11 +65,11 @@ def exact_rows(
             d[j] = shared[j] + ridge[u]
             inverse[j] = np.float32(1) / d[j]
             b[j] = np.float32(0)
-        if 4 * (last - first) <= 3 * f and last - first <= _BLOCK:
+        if 4 * (last - first) <= 3 * f and last - first <= _FEW:
             total = gather(indices, data, y, first, last, z, roots, b)
             few_entries(int(last - first), z, roots, inverse, v, square, out)
         else:
-            a = square[: f * f].reshape(f, f)
+            a = square[: wide * wide].reshape(wide, wide)
             total = np.float32(0)
             for at in range(first, last, _BLOCK):
                 n = min(_BLOCK, last - at)
@@ -74,11 +79,13 @@ def exact_rows(
                 else:
                     np.dot(z[:n].T, z[:n], product)
                     a += product
-            for j in range(f):
+            for j in range(wide):
                 a[j, j] += d[j]
-            out[:] = b
+            solution[:f] = b
+            solution[f:] = np.float32(0)
             factorise(a)
-            substitute(a, out)
+            substitute(a, solution)
+            out[:] = solution[:f]
         explained = np.float32(0)
         for j in range(f):
             explained += b[j] * out[j]
@@ -148,48 +155,75 @@ def few_entries(n: int, z: F32, roots: F32, inverse: F32, v: F32, square: F32, x
 
 @kernel(fastmath=True)
 def factorise(a: F32) -> None:
-    """Replace the upper triangle of the symmetric ``a`` (f, f) by U with A = UᵀU; the lower becomes noise.
+    """Replace the upper triangle of the symmetric ``a`` (f, f) by U, A = UᵀU, but 1 / U_ii on the diagonal.
 
-    Row i of U is (a_i - Σ_{k<i} U_ki U_k) / √a_ii, eight k at a time.
+    Row i of U is (a_i - Σ_{k<i} U_ki U_k) / U_ii. Four rows are made at once from four k at a time; f is a
+    multiple of four. What is below the diagonal becomes noise.
     """
     f = len(a)
-    for i in range(f):
+    one = np.float32(1)
+    for i in range(0, f, 4):
         left = i - i % _LANES
-        row = a[i, left:]
-        k = 0
-        while k + 8 <= i:
-            s0, s1, s2, s3 = a[k, i], a[k + 1, i], a[k + 2, i], a[k + 3, i]
-            s4, s5, s6, s7 = a[k + 4, i], a[k + 5, i], a[k + 6, i], a[k + 7, i]
+        n = f - left
+        r0, r1, r2, r3 = a[i, left:], a[i + 1, left:], a[i + 2, left:], a[i + 3, left:]
+        for k in range(0, i, 4):
+            c0, c1, c2, c3 = a[k, i : i + 4], a[k + 1, i : i + 4], a[k + 2, i : i + 4], a[k + 3, i : i + 4]
+            s00, s10, s20, s30 = c0[0], c1[0], c2[0], c3[0]
+            s01, s11, s21, s31 = c0[1], c1[1], c2[1], c3[1]
+            s02, s12, s22, s32 = c0[2], c1[2], c2[2], c3[2]
+            s03, s13, s23, s33 = c0[3], c1[3], c2[3], c3[3]
             p0, p1, p2, p3 = a[k, left:], a[k + 1, left:], a[k + 2, left:], a[k + 3, left:]
-            p4, p5, p6, p7 = a[k + 4, left:], a[k + 5, left:], a[k + 6, left:], a[k + 7, left:]
-            for j in range(f - left):
-                one = s0 * p0[j] + s1 * p1[j] + s2 * p2[j] + s3 * p3[j]
-                row[j] -= one + s4 * p4[j] + s5 * p5[j] + s6 * p6[j] + s7 * p7[j]
-            k += 8
-        while k < i:
-            s0, p0 = a[k, i], a[k, left:]
-            for j in range(f - left):
-                row[j] -= s0 * p0[j]
-            k += 1
-        inverse = np.float32(1) / np.sqrt(a[i, i])
-        for j in range(f - left):
-            row[j] *= inverse
+            for j in range(n):
+                q0, q1, q2, q3 = p0[j], p1[j], p2[j], p3[j]
+                r0[j] -= s00 * q0 + s10 * q1 + s20 * q2 + s30 * q3
+                r1[j] -= s01 * q0 + s11 * q1 + s21 * q2 + s31 * q3
+                r2[j] -= s02 * q0 + s12 * q1 + s22 * q2 + s32 * q3
+                r3[j] -= s03 * q0 + s13 * q1 + s23 * q2 + s33 * q3
+        i0 = one / np.sqrt(a[i, i])
+        u01, u02, u03 = a[i, i + 1] * i0, a[i, i + 2] * i0, a[i, i + 3] * i0
+        i1 = one / np.sqrt(a[i + 1, i + 1] - u01 * u01)
+        u12, u13 = (a[i + 1, i + 2] - u01 * u02) * i1, (a[i + 1, i + 3] - u01 * u03) * i1
+        i2 = one / np.sqrt(a[i + 2, i + 2] - u02 * u02 - u12 * u12)
+        u23 = (a[i + 2, i + 3] - u02 * u03 - u12 * u13) * i2
+        i3 = one / np.sqrt(a[i + 3, i + 3] - u03 * u03 - u13 * u13 - u23 * u23)
+        for j in range(n):
+            x0 = r0[j] * i0
+            x1 = (r1[j] - u01 * x0) * i1
+            x2 = (r2[j] - u02 * x0 - u12 * x1) * i2
+            r0[j] = x0
+            r1[j] = x1
+            r2[j] = x2
+            r3[j] = (r3[j] - u03 * x0 - u13 * x1 - u23 * x2) * i3
+        a[i, i], a[i + 1, i + 1], a[i + 2, i + 2], a[i + 3, i + 3] = i0, i1, i2, i3
 
 
 @kernel(fastmath=True)
 def substitute(a: F32, x: F32) -> None:
-    """Replace ``x`` = b by the solution of UᵀU x = b, U being the upper triangle of ``a``."""
+    """Replace ``x`` = b by the solution of UᵀU x = b, ``a`` being what `factorise` made."""
     f = len(a)
-    for i in range(f):
-        x[i] /= a[i, i]
-        s, rest, row = x[i], x[i + 1 :], a[i, i + 1 :]
-        for j in range(f - i - 1):
-            rest[j] -= s * row[j]
-    for i in range(f - 1, -1, -1):
-        s, rest, row = np.float32(0), x[i + 1 :], a[i, i + 1 :]
-        for j in range(f - i - 1):
-            s += row[j] * rest[j]
-        x[i] = (x[i] - s) / a[i, i]
+    for i in range(0, f, 4):
+        r0, r1, r2, r3 = a[i, i:], a[i + 1, i:], a[i + 2, i:], a[i + 3, i:]
+        x0 = x[i] * r0[0]
+        x1 = (x[i + 1] - r0[1] * x0) * r1[1]
+        x2 = (x[i + 2] - r0[2] * x0 - r1[2] * x1) * r2[2]
+        x3 = (x[i + 3] - r0[3] * x0 - r1[3] * x1 - r2[3] * x2) * r3[3]
+        rest = x[i:]
+        for j in range(4, f - i):
+            rest[j] -= x0 * r0[j] + x1 * r1[j] + x2 * r2[j] + x3 * r3[j]
+        rest[0], rest[1], rest[2], rest[3] = x0, x1, x2, x3
+    for i in range(f - 4, -1, -4):
+        r0, r1, r2, r3, rest = a[i, i:], a[i + 1, i:], a[i + 2, i:], a[i + 3, i:], x[i:]
+        s0, s1, s2, s3 = rest[0], rest[1], rest[2], rest[3]
+        for j in range(4, f - i):
+            s0 -= r0[j] * rest[j]
+            s1 -= r1[j] * rest[j]
+            s2 -= r2[j] * rest[j]
+            s3 -= r3[j] * rest[j]
+        x3 = s3 * r3[3]
+        x2 = (s2 - r2[3] * x3) * r2[2]
+        x1 = (s1 - r1[3] * x3 - r1[2] * x2) * r1[1]
+        rest[0] = (s0 - r0[3] * x3 - r0[2] * x2 - r0[1] * x1) * r0[0]
+        rest[1], rest[2], rest[3] = x1, x2, x3
 
 
 @kernel(fastmath=True)

@@ -57,7 +57,7 @@ class Pool:
         self._enough = enough
         self._temperature = temperature
         self._m0 = m0
-        self._base = np.flatnonzero(_born(live.snapshot) > self._born_after).astype(np.int32)
+        self._base = np.flatnonzero(born(live.snapshot) > self._born_after).astype(np.int32)
         self._known: tuple[int, Rows] = (-1, self._base)
 
     def fetch(self, request: Request, k: int) -> Candidates:
@@ -103,7 +103,7 @@ class Pool:
         return out
 
 
-def _born(snapshot: Snapshot) -> F64:
+def born(snapshot: Snapshot) -> F64:
     """Return when each item of a snapshot appeared, +inf where nothing tells."""
     events = snapshot.interactions
     born = np.full(snapshot.n_items, np.inf)

@@ -430,6 +430,8 @@ def _digest(
 def _column_bytes(column: ArrowColumn) -> bytes:
     """Return a column's content independent of how its buffers are cut: an IPC message of a fresh copy."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_dictionary(array.type):  # a message carries the codes alone
+        array = array.dictionary_decode()
     fresh = pa.concat_arrays([array, pa.nulls(0, array.type)])
     batch = pa.record_batch([fresh], names=["c"])
     return batch.serialize().to_pybytes()

@@ -1,6 +1,7 @@
 """The leaderboard: recipes, baselines and peers on one split, with intervals and paired differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -116,8 +117,11 @@ def evaluate(
     seed: int = 42,
     progress: Progress | None = None,
     peers: Sequence[Peer] = (),
+    prepare: Callable[[Snapshot], Snapshot] | None = None,
 ) -> Leaderboard:
     """Split ``snapshot`` by a protocol's name, train every recipe on the training part and compare them.
+
+    ``prepare`` adds to the training part what is derived from it, such as the columns of `with_graph`.
 
     Raises:
         NotFound: there is no such protocol.
@@ -128,6 +132,8 @@ def evaluate(
     cuts([k])
     shown.start(f"split by {protocol}")
     split = split_for(snapshot, protocol, seed=seed)
+    if prepare is not None:
+        split = replace(split, train=prepare(split.train))
     return compare(recipes, split, at=[k], seed=seed, progress=shown, peers=peers)
 
 

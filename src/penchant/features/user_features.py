@@ -125,6 +125,8 @@ def levels_of(column: ArrowColumn, *, rare: float) -> tuple[list[str], AnyArray]
 
 def _guess(column: ArrowColumn, most_levels: int) -> How | None:
     kind = column.type
+    if pa.types.is_dictionary(kind):  # said to be a category, however many values it has
+        return "levels"
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return "labels"
     distinct = pc.count_distinct(column, mode="only_valid").as_py()

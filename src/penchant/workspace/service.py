@@ -11,10 +11,12 @@ from penchant.data.log_snapshot import snapshot_of
 from penchant.data.snapshot import Snapshot
 from penchant.data.sqlite_log import SqliteLog
 from penchant.evaluation.leaderboard import Leaderboard, evaluate
+from penchant.features.graph_columns import with_graph
 from penchant.kernel.clock import Clock, SystemClock
-from penchant.kernel.errors import Conflict
+from penchant.kernel.errors import Conflict, InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.progress import Progress, Silent
+from penchant.kernel.seeds import derive
 from penchant.models.base import Card
 from penchant.workspace.registry import Registry
 from penchant.workspace.serving import Serving
@@ -110,7 +112,7 @@ class Workspace:
         return train(
             self.registry,
             self.settings,
-            lambda: self.snapshot(progress=silent),
+            lambda: self._told(self.snapshot(progress=silent), self._served_snapshot()),
             names,
             now=self.clock.now(),
             progress=silent,
@@ -126,7 +128,21 @@ class Workspace:
             k=chosen.k,
             seed=self.settings.workspace.seed,
             progress=Silent() if progress is None else progress,
+            prepare=self._told,
         )
+
+    def _told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:
+        """Return the snapshot with the columns that ``[graph]`` asks for; numbers last from ``previous`` on."""
+        rng = derive(self.settings.workspace.seed, "graph")
+        return with_graph(snapshot, self.settings.graph, rng=rng, previous=previous)
+
+    def _served_snapshot(self) -> Snapshot | None:
+        if not self.settings.graph.columns:
+            return None
+        try:
+            return Snapshot.open(self.registry.snapshot_folder(self.registry.current().snapshot))
+        except (NotReady, NotFound, InputError):  # the first training, or nothing that can be read on from
+            return None
 
     def serving(self) -> Serving:
         """Return a live view for answering feeds; the caller closes it.

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
+from penchant.features.graph_columns import GraphSettings
 from penchant.kernel.errors import InputError, NotFound
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
@@ -149,6 +150,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "server": ServerSettings,
     "evaluation": EvaluationSettings,
     "personas": PersonaSettings,
+    "graph": GraphSettings,
     "personalize": PersonalizeSettings,
 }
 
@@ -164,6 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     personas: PersonaSettings = PersonaSettings()
+    graph: GraphSettings = GraphSettings()
     personalize: PersonalizeSettings = PersonalizeSettings()
 
     @classmethod

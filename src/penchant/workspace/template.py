@@ -131,6 +131,22 @@ fallback = "popular"
 # rank = 6
 
 
+[graph]
+# What recipes that read the users' columns, such as "lookalike", are told of who follows whom. Without this
+# line nothing. Others: "followers", "following", "mutual", "clustering", "pagerank", "betweenness".
+# columns = ["community"]
+# How communities are found: "leiden" or "louvain", with more resolution more and smaller ones; "spectral" or
+# "kmeans" (of the numbers above: finds who is alike, not who belongs together) into k. Without this line as
+# many as Leiden finds.
+# method = "leiden"
+# resolution = 1.0
+# k = 20
+# Communities of fewer users are none.
+# smallest = 10
+# Betweenness is estimated from so many users.
+# pivots = 256
+
+
 [personalize]
 # Clients of Amazon Personalize (boto3 with endpoint_url) sign with one of these keys; the secret is read from
 # the environment. groups are the dataset groups that the key may use; without it all. Without any key,

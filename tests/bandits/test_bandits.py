@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from penchant.bandits.base import choose
+from penchant.bandits.beta_race import race
 from penchant.bandits.discounted import Counts, EpsilonGreedy, Softmax, Thompson, Ucb1
-from penchant.bandits.hierarchy import Hierarchy, half_lives
 from penchant.bandits.linear import LinearArms, LinTs, LinUcb, SquareCb
-from penchant.bandits.quadrature import beta_best, normal_best, plackett_luce_ranks
+from penchant.bandits.quadrature import beta_best, beta_best_by_panels, normal_best, plackett_luce_ranks
 from penchant.kernel.errors import InputError
 
 PLAIN: dict[str, Callable[[int], Counts]] = {
@@ -115,7 +115,22 @@ def slow_beta_best(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 )
 def test_beta_best_agrees_with_adaptive_quadrature(a: list[float], b: list[float]) -> None:
     x, y = np.array(a, float), np.array(b, float)
-    assert np.abs(beta_best(x, y) - slow_beta_best(x, y)).max() < 1e-8
+    slow = slow_beta_best(x, y)
+    assert np.abs(beta_best(x, y) - slow).max() < 1e-8
+    assert np.abs(beta_best_by_panels(x, y) - slow).max() < 1e-8
+
+
+def test_the_even_grid_agrees_with_panels() -> None:
+    rng = np.random.default_rng(9)
+    raced = 0
+    for _ in range(25):
+        n = int(rng.integers(2, 25))
+        a, b = 10 ** rng.uniform(-1, 3, n), 10 ** rng.uniform(-1, 4, n)
+        fast = race(a, b)
+        if fast is not None:
+            raced += 1
+            assert np.abs(fast - beta_best_by_panels(a, b)).max() < 1e-8
+    assert raced >= 15
 
 
 @given(st.lists(st.tuples(st.floats(0.05, 1e6), st.floats(0.05, 1e6)), min_size=2, max_size=2))
@@ -210,24 +225,3 @@ def test_discounted_thompson_regret() -> None:
     shifting = np.mean([regret_share(0.97, 2, seed) for seed in range(8)])
     assert stationary <= 0.04
     assert shifting <= 0.125
-
-
-def test_hierarchy_starts_from_its_parent_and_forgets() -> None:
-    h = Hierarchy(half_life=half_lives(["news", "sport"], default=100.0, own={"news": 10.0}))
-    path = ("all", "cluster:1", "user:7")
-    a, b = h.posterior(path, 0.0)
-    assert np.allclose(a / (a + b), 0.01)
-    for i in range(50):
-        assert h.reward(("all", "cluster:1", "user:8"), 0, success=1.0, now=0.0, reward_id=f"r{i}")
-    assert not h.reward(path, 0, success=1.0, now=0.0, reward_id="r0")
-    a, b = h.posterior(path, 0.0)
-    mean = a / (a + b)
-    assert mean[0] > 0.5 > mean[1]  # user 7 never acted: the cluster speaks for it
-    success, failure = h.counts("all", 10.0)
-    assert np.allclose(success, [25.0, 0.0])
-    assert np.allclose(failure, 0.0)
-    again = Hierarchy(half_life=h.half_life)
-    again.restore(h.state())
-    assert np.allclose(again.posterior(path, 3.0)[0], h.posterior(path, 3.0)[0])
-    with pytest.raises(InputError):
-        half_lives(["a"], own={"b": 1.0})

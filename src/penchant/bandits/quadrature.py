@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import special
 
+from penchant.bandits.beta_race import race
 from penchant.kernel.arrays import F64
 from penchant.kernel.compiled import kernel
 
@@ -31,8 +32,8 @@ def _legendre(n: int, low: F64 | float, high: F64 | float) -> tuple[F64, F64]:
 
 
 @kernel()
-def best_of(mass: F64, cdf: F64, eligible: F64, out: F64) -> None:
-    """P(a best) = Σ_g mass[a, g] ∏_{b≠a} cdf[b, g], arms with eligible 0 left out; out is (n,).
+def best_of(mass: F64, cdf: F64, out: F64) -> None:
+    """P(a best) = Σ_g mass[a, g] ∏_{b≠a} cdf[b, g]; out is (n,).
 
     ``mass`` and ``cdf`` are (n, grid). The product over all others comes from prefix and suffix products, so
     that a cdf of 0 needs no division.
@@ -45,13 +46,11 @@ def best_of(mass: F64, cdf: F64, eligible: F64, out: F64) -> None:
         running = 1.0
         for a in range(n):
             prefix[a] = running
-            if eligible[a] > 0:
-                running *= cdf[a, g]
+            running *= cdf[a, g]
         running = 1.0
         for a in range(n - 1, -1, -1):
-            if eligible[a] > 0:
-                out[a] += mass[a, g] * prefix[a] * running
-                running *= cdf[a, g]
+            out[a] += mass[a, g] * prefix[a] * running
+            running *= cdf[a, g]
 
 
 @kernel()
@@ -80,9 +79,9 @@ def _ranks(mass: F64, before: F64, out: F64) -> None:
                 out[a, r] += mass[a, g] * counts[r]
 
 
-def _probabilities(mass: F64, cdf: F64, eligible: F64) -> F64:
+def _probabilities(mass: F64, cdf: F64) -> F64:
     out = np.empty(len(mass))
-    best_of(mass, cdf, eligible, out)
+    best_of(mass, cdf, out)
     return out / out.sum()
 
 
@@ -124,19 +123,25 @@ def beta_grid(a: F64, b: F64) -> tuple[F64, F64]:
     return mass, np.concatenate([below, above], axis=1)
 
 
-def beta_best(a: F64, b: F64, *, eligible: F64 | None = None) -> F64:
+def beta_best(a: F64, b: F64) -> F64:
     """Return P(arm is best), (n,), when arm i draws from Beta(a[i], b[i])."""
+    fast = race(a, b)
+    return beta_best_by_panels(a, b) if fast is None else fast
+
+
+def beta_best_by_panels(a: F64, b: F64) -> F64:
+    """Return the same for arms of any certainty, some hundred times slower than on an even grid."""
     mass, cdf = beta_grid(a, b)
-    return _probabilities(mass, cdf, np.ones(len(a)) if eligible is None else eligible)
+    return _probabilities(mass, cdf)
 
 
-def normal_best(mean: F64, sd: F64, *, eligible: F64 | None = None) -> F64:
+def normal_best(mean: F64, sd: F64) -> F64:
     """Return P(arm is best), (n,), when arm i draws from N(mean[i], sd[i]^2), sd > 0."""
     reach = np.array([-8.0, -3.0, 0.0, 3.0, 8.0])
     x, w = _panel_grid((mean[:, None] + sd[:, None] * reach).ravel())
     z = (x - mean[:, None]) / sd[:, None]
     mass = np.exp(-0.5 * z * z) * w / (sd[:, None] * np.sqrt(2 * np.pi))
-    return _probabilities(mass, special.ndtr(z), np.ones(len(mean)) if eligible is None else eligible)
+    return _probabilities(mass, special.ndtr(z))
 
 
 def plackett_luce_ranks(weight: F64, top: int, *, points: int = 100) -> F64:

@@ -1,0 +1,30 @@
+"""Which persona a user belongs to, also one who came a moment ago."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from penchant.kernel.arrays import Rows
+
+
+class Groups(Protocol):
+    """Numbers personas 0, 1, 2 ...; -1 is nobody's."""
+
+    @property
+    def labels(self) -> Rows | None:
+        """Return the persona of each user of the serving snapshot, (n_users,); None when there are none."""
+        ...
+
+    def of(self, user_id: str, user: int) -> int:
+        """Return the persona of a user: its id, and its row in the snapshot or -1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoGroups:
+    """Nobody belongs to any persona."""
+
+    labels: Rows | None = None
+
+    def of(self, user_id: str, user: int) -> int:
+        """Return -1."""
+        return -1

@@ -16,7 +16,8 @@ from bench.paired import call, compare, versions
 from penchant.audiences.config import best_rows
 from penchant.audiences.coupang import TopFeatures, column_divergence, distances
 from penchant.audiences.divergence import jensen_shannon
-from penchant.features.codes import CodeStore, build_store
+from penchant.features.codes import CodeStore
+from penchant.features.codes_write import build_store
 from penchant.features.columns import parquet_columns
 from penchant.features.matrix import FeatureName, Features
 from penchant.kernel.ids import Vocab

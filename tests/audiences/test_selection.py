@@ -78,7 +78,7 @@ def test_of_two_alike_the_stronger_stays() -> None:
     values[1] = values[0] * 2
     codes = code_features(
         Features(users=Vocab.of([f"u{i:05d}" for i in range(N)]), book=population().book[:3], values=values)
-    ).codes
+    )
     assert prune(codes, np.array([1, 2, 0], np.int32), 0.95).tolist() == [1, 2]
 
 

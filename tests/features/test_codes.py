@@ -7,12 +7,11 @@ import pytest
 
 from penchant.features.codes import (
     CodeStore,
-    CodeWriter,
-    build_store,
     code_features,
     encode,
     quantile_edges,
 )
+from penchant.features.codes_write import build_store, code_writer
 from penchant.features.matrix import FeatureName, Features
 from penchant.kernel.errors import NotFound
 from penchant.kernel.ids import Vocab
@@ -65,10 +64,10 @@ def test_every_way_to_build_gives_the_same_store(tmp_path: Path) -> None:
     features = features_of(random_values(4))
     memory = code_features(features)
     columns = build_store(tmp_path / "a", features.book, 700, iter(features.values), source="x")
-    writer = CodeWriter(tmp_path / "b", features.book, 700, memory.edges, source="x")
-    for first in range(0, 700, 99):
-        writer.write(first, features.values[:, first : first + 99])
-    pieces = writer.finish()
+    with code_writer(tmp_path / "b", features.book, 700, memory.edges, source="x") as writer:
+        for first in range(0, 700, 99):
+            writer.write(first, features.values[:, first : first + 99])
+    pieces = CodeStore.open(tmp_path / "b", source="x")
     for store in (columns, pieces, CodeStore.open(tmp_path / "a", source="x")):
         assert np.array_equal(store.codes, memory.codes)
         assert np.array_equal(store.counts, memory.counts)

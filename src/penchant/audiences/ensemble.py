@@ -5,7 +5,8 @@ of the others, repeated, every user scored only by those that did not see it. On
 the ranking and, from the seeds' own scores, an honest measure of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -15,16 +16,18 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from penchant.audiences.learners import Additive, Model, forest_of, gather
 from penchant.audiences.pool import Pool
-from penchant.kernel.arrays import F32, F64, Rows
-from penchant.kernel.progress import Progress, Silent
+from penchant.kernel.arrays import F32, F64, AnyArray, Rows, readonly
+from penchant.kernel.progress import Progress, Silent, track
 
 FEW: Final = 50
 """Below this many seeds the logistic regression on all features stays out: it has nothing to average over."""
-_CHUNK = 100_000
+_BLOCK = 131_072  # users scored at a time
 
-Predict: TypeAlias = Callable[[Rows], F64]
-Fit: TypeAlias = Callable[[Pool, Rows, int], Predict]
+LEARN_FROM: Final = 200_000
+"""Of a larger population the models learn from this many users who are not seeds."""
+Fit: TypeAlias = Callable[[Pool, Rows, int], Model]
 """Fits on some users of a pool (seeds and others), with a seed for its own randomness."""
 
 
@@ -52,7 +55,11 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def score(
     pool: Pool, config: Ensemble, *, rng: Generator, progress: Progress | None = None
 ) -> tuple[F64, dict[str, F64]]:
-    """Return how alike every user is (n,), the mean rank in [0, 1] over the learners, and each one's own."""
+    """Return how alike every user is (n,), the mean rank in [0, 1] over the learners, and each one's own.
+
+    Of a large population the models learn from all seeds, as far as ``positives`` asks for them, and
+    `LEARN_FROM` others, held in memory; then everybody is scored in one pass over the code store.
+    """
     quiet = Silent() if progress is None else progress
     plans: dict[str, tuple[Fit, int, int]] = {}
     if config.trees:
@@ -63,38 +70,82 @@ def score(
         plans["taste"] = (_tastes(config), config.folds, 1)
     if not plans:
         plans["trees"] = (_trees(config), 2, config.tree_bags)
-    found: dict[str, F64] = {}
+    learn, rows = pool.reduced(LEARN_FROM, config.positives * config.folds, rng=rng)
+    fitted: dict[str, list[Fold]] = {}
     for name, (fit, folds, repeats) in plans.items():
-        quiet.start(f"scoring by {name}", folds * repeats)
+        quiet.start(f"learning {name}", folds * repeats)
         with threadpool_limits(1):  # a product's last digit depends on how many threads share it
-            raw = cross_fit(pool, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet)
-        found[name] = rankdata(raw) / len(raw)
-    return np.mean(list(found.values()), axis=0), found
+            fitted[name] = cross_fit(
+                pool, learn, rows, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
+            )
+    with threadpool_limits(1, user_api="blas"):
+        found = score_all(pool, fitted, progress=quiet)
+    ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
+    return np.mean(list(ranked.values()), axis=0), ranked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Models that together score everybody once: user u by ``models[of[u]]``, which did not learn from u."""
+
+    of: AnyArray  # (n,) int8
+    models: Sequence[Model]
 
 
 def cross_fit(
-    pool: Pool, fit: Fit, *, folds: int, repeats: int, config: Ensemble, rng: Generator, progress: Progress
-) -> F64:
-    """Return each user's mean score (n,) by models that were fitted without it."""
-    total = np.zeros(pool.size)
-    seeds, marks = pool.seeds, pool.is_seed
-    others = np.flatnonzero(~marks)
+    pool: Pool,
+    learn: Pool,
+    rows: Rows,
+    fit: Fit,
+    *,
+    folds: int,
+    repeats: int,
+    config: Ensemble,
+    rng: Generator,
+    progress: Progress,
+) -> list[Fold]:
+    """Split the pool ``repeats`` times and fit a model beside each fold, on users of ``learn``.
+
+    ``rows`` says where each user of ``learn`` is in the pool.
+    """
+    found: list[Fold] = []
+    others = np.flatnonzero(~pool.is_seed)
+    mine, rest = learn.seeds, np.flatnonzero(~learn.is_seed)
     for repeat in range(repeats):
-        fold = np.empty(pool.size, np.int32)
-        fold[rng.permutation(others)] = np.arange(len(others)) % folds
-        fold[rng.permutation(seeds)] = np.arange(len(seeds)) % folds
+        of = np.empty(pool.size, np.int8)
+        of[rng.permutation(others)] = np.arange(len(others)) % folds
+        of[rng.permutation(pool.seeds)] = np.arange(len(pool.seeds)) % folds
+        models: list[Model] = []
         for held in range(folds):
-            inside = fold != held
-            positive = _some(seeds[inside[seeds]], config.positives, rng)
-            negative = _some(others[inside[others]], config.unlabelled, rng)
-            rows = np.sort(np.concatenate([positive, negative])).astype(np.int32)
-            predict = fit(pool, rows, repeat * folds + held)
-            out = np.flatnonzero(~inside).astype(np.int32)
-            for first in range(0, len(out), _CHUNK):
-                part = out[first : first + _CHUNK]
-                total[part] += predict(part)
+            inside = of[rows] != held
+            positive = _some(mine[inside[mine]], config.positives, rng)
+            negative = _some(rest[inside[rest]], config.unlabelled, rng)
+            chosen = np.sort(np.concatenate([positive, negative])).astype(np.int32)
+            models.append(fit(learn, chosen, repeat * folds + held))
             progress.advance()
-    return total / repeats
+        found.append(Fold(of=readonly(of), models=models))
+    return found
+
+
+def score_all(pool: Pool, fitted: Mapping[str, Sequence[Fold]], *, progress: Progress) -> dict[str, F64]:
+    """Return for each learner every user's mean score (n,), read from the codes once, block by block."""
+    found = {name: np.zeros(pool.size) for name in fitted}
+    used = [model.columns for folds in fitted.values() for fold in folds for model in fold.models]
+    columns = np.unique(np.concatenate(used))
+    starts = range(0, pool.size, _BLOCK)
+    for first in track(progress, "scoring everybody", starts, len(starts)):
+        end = min(first + _BLOCK, pool.size)
+        codes = pool.codes.block(columns, first, end)
+        space = pool.taste[first:end]
+        for name, folds in fitted.items():
+            for fold in folds:
+                of = fold.of[first:end]
+                for held, model in enumerate(fold.models):
+                    mine = np.flatnonzero(of == held)
+                    places = np.searchsorted(columns, model.columns)
+                    part = gather(codes, places, mine)
+                    found[name][first + mine] += model.score(part, space[mine]) / len(folds)
+    return found
 
 
 def _some(rows: "Rows | Any", most: int, rng: Generator) -> Any:
@@ -122,7 +173,7 @@ def _strongest(values: F32, positive: Any, most: int) -> Any:
 
 
 def _trees(config: Ensemble) -> Fit:
-    def fit(pool: Pool, rows: Rows, seed: int) -> Predict:
+    def fit(pool: Pool, rows: Rows, seed: int) -> Model:
         import lightgbm as lgb  # heavy, and needs the system's libgomp
 
         positive, weight = _labels(pool, rows)
@@ -146,44 +197,46 @@ def _trees(config: Ensemble) -> Fit:
         }
         data = lgb.Dataset(values[:, pick], positive.astype(np.float64), weight=weight, params=parameters)
         model: Any = lgb.train(parameters, data, config.tree_rounds)
-        return lambda users: np.asarray(
-            model.predict(pool.values(columns, users), raw_score=True, num_threads=1), np.float64
-        )
+        return forest_of(model.dump_model()["tree_info"], columns, pool.ranks[columns])
 
     return fit
 
 
 def _linear(config: Ensemble) -> Fit:
-    def fit(pool: Pool, rows: Rows, seed: int) -> Predict:
+    def fit(pool: Pool, rows: Rows, seed: int) -> Model:
         positive, weight = _labels(pool, rows)
         columns = _varied(pool)
         values = pool.values(columns, rows)
         if len(columns) > config.linear_features:
             pick = _strongest(values, positive, config.linear_features)
             columns, values = columns[pick], values[:, pick]
-        return _logistic(values, positive, weight, config.linear_c, lambda u: pool.values(columns, u))
+        slope, offset = _logistic(values, positive, weight, config.linear_c)
+        return _additive(pool, columns, slope, offset)
 
     return fit
 
 
 def _tastes(config: Ensemble) -> Fit:
-    def fit(pool: Pool, rows: Rows, seed: int) -> Predict:
-        account = pool.account
-
-        def design(users: Rows) -> F32:
-            return np.hstack([pool.taste[users], pool.values(account, users)])
-
+    def fit(pool: Pool, rows: Rows, seed: int) -> Model:
         positive, weight = _labels(pool, rows)
-        return _logistic(design(rows), positive, weight, config.taste_c, design)
+        values = np.hstack([pool.taste[rows], pool.values(pool.account, rows)])
+        slope, offset = _logistic(values, positive, weight, config.taste_c)
+        return _additive(pool, pool.account, slope, offset)
 
     return fit
 
 
-def _logistic(values: F32, positive: Any, weight: F64, c: float, design: Callable[[Rows], F32]) -> Predict:
-    """Fit a ridge logistic regression on standardised columns."""
+def _logistic(values: F32, positive: Any, weight: F64, c: float) -> tuple[F64, float]:
+    """Fit a ridge logistic regression on standardised columns; return slopes and offset for raw ones."""
     mean, spread = values.mean(0), values.std(0) + np.float32(1e-6)
     model: Any = LogisticRegression(C=c, max_iter=300)
     model.fit((values - mean) / spread, positive, sample_weight=weight / weight.mean())
     slope = (model.coef_[0] / spread).astype(np.float64)
-    offset = float(model.intercept_[0] - mean @ slope)
-    return lambda users: design(users).astype(np.float64) @ slope + offset
+    return slope, float(model.intercept_[0] - mean @ slope)
+
+
+def _additive(pool: Pool, columns: Rows, slope: F64, offset: float) -> Model:
+    """Return the model of slopes over taste, if there are more than columns, and the columns' ranks."""
+    tastes = len(slope) - len(columns)
+    table = pool.ranks[columns] * slope[tastes:, None]
+    return Additive(columns=columns, table=readonly(table), slope=readonly(slope[:tastes]), offset=offset)

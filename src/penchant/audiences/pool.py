@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from penchant.features.codes import CodeStore
 from penchant.features.matrix import ACCOUNT, PLAIN, FeatureName
 from penchant.features.purchase import REPEATS
-from penchant.kernel.arrays import F32, F64, Bools, Rows, readonly
+from penchant.kernel.arrays import F32, F64, U8, Bools, Rows, readonly
+from penchant.kernel.compiled import kernel, prange
+
+
+@kernel(parallel=True)
+def _look_up(codes: U8, columns: Rows, users: Rows, ranks: F32, out: F32) -> None:
+    for k in prange(len(columns)):
+        j = columns[k]
+        for i in range(len(users)):
+            out[k, i] = ranks[j, codes[j, users[i]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +50,28 @@ class Pool:
 
     def values(self, columns: Rows, users: Rows) -> F32:
         """Return the mid-ranks (m, k) of k features for m users."""
-        coded = self.codes.codes[np.ix_(columns, users)]
-        return np.take_along_axis(self.ranks[columns], coded.astype(np.int64), axis=1).T
+        found = np.empty((len(columns), len(users)), np.float32)
+        _look_up(self.codes.codes, columns, users, self.ranks, found)
+        return found.T
+
+    def reduced(self, others: int, seeds: int, *, rng: Generator) -> "tuple[Pool, Rows]":
+        """Return a pool of at most so many others and seeds, in memory, and its users' places in this one."""
+        rest = np.flatnonzero(~self.is_seed)
+        if len(rest) <= others:
+            return self, np.arange(self.size, dtype=np.int32)
+        rest = rng.choice(rest, others, replace=False)
+        mine = self.seeds if len(self.seeds) <= seeds else rng.choice(self.seeds, seeds, replace=False)
+        rows = np.sort(np.concatenate([rest, mine])).astype(np.int32)
+        kept = np.searchsorted(rows, np.sort(mine)).astype(np.int32)
+        pool = Pool(
+            codes=self.codes.among(rows),
+            ranks=self.ranks,
+            taste=self.taste[rows],
+            seeds=readonly(kept),
+            weight=readonly(self.weight[rows]),
+            usable=self.usable,
+        )
+        return pool, rows
 
     @property
     def account(self) -> Rows:

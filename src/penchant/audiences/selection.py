@@ -15,9 +15,12 @@ from scipy.special import gammaincc
 from penchant.audiences.divergence import jensen_shannon
 from penchant.features.codes import CodeStore
 from penchant.kernel.arrays import F64, U8, Bools, Rows, readonly
-from penchant.kernel.progress import Progress, Silent, track
+from penchant.kernel.progress import Progress, Silent
 
 _SAMPLE = 20_000
+_RANGES = 20
+_MOST = 20_000  # seeds that are measured: more would only sharpen what is certain
+_AT_ONCE = 4_000_000  # rows of random lists held at a time
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,19 +73,16 @@ def scan(
 
     The null of a feature is a gamma distribution with the mean and variance of ``draws`` random lists (a
     divergence is close to a scaled chi-squared); the null of the whole list is exact: the rank of its
-    largest and of its mean strength among those of the random lists.
+    largest and of its mean strength among those of the random lists. Of a longer list 20,000 seeds drawn at
+    random are measured.
     """
+    seeds = seeds if len(seeds) <= _MOST else np.sort(rng.choice(seeds, _MOST, replace=False))
     mine = store.histogram(seeds)
     divergence = jensen_shannon(mine, store.counts)
     supported = _supported(store, len(seeds), config)
     if allowed is not None:
         supported &= allowed
-    null = np.empty((config.draws, int(supported.sum())))
-    part = store if supported.all() else store.restricted(np.flatnonzero(supported))
-    quiet = Silent() if progress is None else progress
-    for draw in track(quiet, "random seed lists", range(config.draws)):
-        random = rng.choice(store.n_users, len(seeds), replace=False).astype(np.int32)
-        null[draw] = jensen_shannon(part.histogram(random), part.counts)
+    null = _null(store, len(seeds), supported, config.draws, rng, Silent() if progress is None else progress)
     mean, variance = null.mean(0), np.maximum(null.var(0, ddof=1), 1e-18)
     strength, p_value = np.zeros(len(store.book)), np.ones(len(store.book))
     strength[supported] = (divergence[supported] - mean) / np.sqrt(variance)
@@ -92,7 +92,7 @@ def scan(
     refused = p_overall > config.refuse_at
     passed = np.flatnonzero(_discoveries(p_value, supported, config.false_share))
     ordered = passed[np.lexsort((passed, -strength[passed]))].astype(np.int32)
-    chosen = ordered[:0] if refused else prune(store.codes, ordered, config.alike)
+    chosen = ordered[:0] if refused else prune(store, ordered, config.alike)
     return Signal(
         divergence=readonly(divergence),
         strength=readonly(strength),
@@ -102,6 +102,24 @@ def scan(
         p_overall=p_overall,
         refused=refused,
     )
+
+
+def _null(
+    store: CodeStore, seeds: int, measured: Bools, draws: int, rng: Generator, progress: Progress
+) -> F64:
+    """Return the divergence (draws, measured) of seed lists drawn at random from everybody.
+
+    The lists of one batch are counted in one pass over the store.
+    """
+    null = np.empty((draws, int(measured.sum())))
+    batch = min(draws, max(_AT_ONCE // max(seeds, 1), 1))
+    progress.start("random seed lists", draws)
+    for first in range(0, draws, batch):
+        lists = [rng.choice(store.n_users, seeds, replace=False) for _ in range(min(batch, draws - first))]
+        found = store.histograms(np.array(lists, np.int32), measured)[:, measured]
+        null[first : first + len(found)] = jensen_shannon(found, store.counts[measured])
+        progress.advance(len(found))
+    return null
 
 
 def _supported(store: CodeStore, seeds: int, config: Selection) -> Bools:
@@ -132,20 +150,28 @@ def _discoveries(p_value: F64, tested: Bools, share: float) -> Bools:
     return passed & tested
 
 
-def prune(codes: U8, ordered: Rows, alike: float, *, most: int = 1000) -> Rows:
+def prune(store: CodeStore, ordered: Rows, alike: float, *, most: int = 1000) -> Rows:
     """Keep the features of ``ordered`` that are not nearly the same as an earlier kept one.
 
     Alike is an absolute correlation of the codes, which are ranks, of at least ``alike``, over at most
     20,000 users.
     """
-    step = -(-codes.shape[1] // _SAMPLE)
-    sample = codes[ordered][:, ::step].astype(np.float32)
+    sample = spread(store, ordered, _SAMPLE).astype(np.float32)
     sample -= sample.mean(1, keepdims=True)
     sample /= np.maximum(np.linalg.norm(sample, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
-    for place in range(len(ordered)):
+    for place, candidate in enumerate(sample):
         if len(kept) == most:
             break
-        if not kept or np.abs(sample[kept] @ sample[place]).max() < alike:
+        if not kept or np.abs(sample[: len(kept)] @ candidate).max() < alike:
+            sample[len(kept)] = candidate  # the kept ones stand together at the front
             kept.append(place)
     return ordered[kept]
+
+
+def spread(store: CodeStore, columns: Rows, users: int) -> U8:
+    """Return the codes (k, m) of about ``users`` users, or of all: ranges of neighbours from all over."""
+    if store.n_users <= users:
+        return store.block(columns, 0, store.n_users)
+    starts = np.linspace(0, store.n_users - users // _RANGES, _RANGES).astype(int)
+    return np.hstack([store.block(columns, first, first + users // _RANGES) for first in starts.tolist()])

@@ -4,7 +4,8 @@ Code 0 is "never" (NaN); codes 1.. are quantile bins of the population, so a cod
 histogram of a seed list is then a gather of bytes, and the population's histogram is already there.
 """
 
-from collections.abc import Iterable
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ import msgspec
 import numpy as np
 
 from penchant.features.matrix import FeatureName, Features
-from penchant.kernel.arrays import F32, I64, U8, AnyArray, Rows, open_arrays, readonly
+from penchant.kernel.arrays import F32, I64, U8, AnyArray, Bools, Rows, open_arrays, readonly
 from penchant.kernel.compiled import kernel, prange
 from penchant.kernel.errors import InputError, NotFound
-from penchant.kernel.folders import publish
-from penchant.kernel.progress import Progress, Silent, track
 
 FORMAT = 1
 BINS = 32
 """How many codes there are, "never" included; at most 256."""
 SAMPLE = 100_000
+CARD = "codes.json"
+_AT_ONCE = 1 << 28  # bytes of columns that are mapped at a time
+_LARGE = 1 << 31  # a smaller file stays mapped, which makes the next seed list faster
 
 
 class CodesMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,20 +56,16 @@ def _encode(values: F32, edges: F32, lengths: I64, out: U8) -> None:
                 out[j, i] = low + 1
 
 
-def _counting(codes: U8, rows: Rows, counts: I64) -> None:
+def _counting(codes: U8, wanted: Bools, lists: AnyArray, counts: I64) -> None:
     for j in prange(codes.shape[0]):
-        for row in rows:
-            counts[j, codes[j, row]] += 1
+        if wanted[j]:
+            for k in range(lists.shape[0]):
+                for i in range(lists.shape[1]):
+                    counts[k, j, codes[j, lists[k, i]]] += 1
 
 
 _count_alone = kernel()(_counting)
 _count_together = kernel(parallel=True)(_counting)
-
-
-def _count(codes: U8, rows: Rows, counts: I64) -> None:
-    # Below some milliseconds of work, waiting for the other threads costs more than they save.
-    count = _count_together if counts.shape[0] * len(rows) > 4_000_000 else _count_alone
-    count(codes, rows, counts)
 
 
 @kernel(parallel=True)
@@ -108,7 +106,11 @@ def encode(values: F32, edges: F32) -> U8:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeStore:
-    """Codes of d features of n users, and how many users have each code."""
+    """Codes of d features of n users, and how many users have each code.
+
+    The codes may be mapped from a file that is larger than the memory: read them by the methods below, which
+    pass over the file in order and let go of what they have read.
+    """
 
     book: tuple[FeatureName, ...]
     codes: U8  # (d, n), in memory or memory-mapped
@@ -127,38 +129,69 @@ class CodeStore:
 
     def histogram(self, rows: Rows) -> I64:
         """Count the codes of some users: (m,) rows -> (d, bins)."""
-        counts = np.zeros_like(self.counts)
-        _count(self.codes, np.sort(rows), counts)
-        return counts
+        return self.histograms(rows[None, :])[0]
 
-    def restricted(self, columns: AnyArray) -> "CodeStore":
-        """Return the store of some columns, copied."""
-        return CodeStore(
-            book=tuple(self.book[int(j)] for j in columns),
-            codes=readonly(np.ascontiguousarray(self.codes[columns])),
-            edges=readonly(self.edges[columns]),
-            counts=readonly(self.counts[columns]),
-        )
+    def histograms(self, lists: AnyArray, wanted: "Bools | None" = None) -> I64:
+        """Count the codes of several lists of users in one pass over the columns: (l, m) -> (l, d, bins).
+
+        Columns outside ``wanted`` (d,) are passed over and count nothing.
+        """
+        lists = np.sort(lists, axis=1)
+        wanted = np.ones(len(self.codes), bool) if wanted is None else wanted
+        counts = np.zeros((len(lists), *self.counts.shape), np.int64)
+        for part in self._columns_at_once():
+            found = np.zeros((len(lists), *self.counts[part].shape), np.int64)
+            # Below some milliseconds of work, waiting for the other threads costs more than they save.
+            count = _count_together if len(found[0]) * lists.size > 4_000_000 else _count_alone
+            count(self.codes[part], wanted[part], lists, found)
+            counts[:, part] = found
+            self._let_go()
+        return counts
 
     def among(self, rows: Rows) -> "CodeStore":
         """Return the store of some users, copied; their places in ``rows`` are the new rows."""
-        codes = np.ascontiguousarray(self.codes[:, rows])
+        codes = np.empty((len(self.codes), len(rows)), np.uint8)
+        for part in self._columns_at_once():
+            for j in range(*part.indices(len(codes))):
+                np.take(self.codes[j], rows, out=codes[j])
+            self._let_go()
         counts = np.zeros_like(self.counts)
         _count_all(codes, counts)
         return CodeStore(book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts))
 
+    def block(self, columns: "Rows | AnyArray", first: int, end: int) -> U8:
+        """Return the codes (k, end - first) of some columns of the users first..end-1, copied."""
+        codes = np.empty((len(columns), end - first), np.uint8)
+        for k, j in enumerate(columns):
+            codes[k] = self.codes[j, first:end]
+        self._let_go()
+        return codes
+
     def refreshed(self, rows: Rows, values: F32) -> "CodeStore":
         """Return the store after the features of some users changed: ``values`` (d, m) of ``rows`` (m,).
 
-        The edges stay, so codes keep their meaning; build anew when the population has drifted.
+        The edges stay, so codes keep their meaning; build anew when the population has drifted. This copies
+        the codes: `penchant.features.codes_write.refresh_store` does the same from file to file.
         """
         codes, counts = np.array(self.codes), np.array(self.counts)
-        before = self.histogram(rows)
-        codes[:, rows] = encode(values, self.edges)
-        _count(codes, np.sort(rows), counts)
+        before, new = self.histogram(rows), encode(values, self.edges)
+        codes[:, rows] = new
+        _count_all(new, counts)
         return CodeStore(
             book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts - before)
         )
+
+    def _columns_at_once(self) -> "Iterator[slice]":
+        step = max(_AT_ONCE // max(self.n_users, 1), 1)
+        return (slice(first, first + step) for first in range(0, len(self.codes), step))
+
+    def _let_go(self) -> None:
+        """Unmap the pages of a large file; they are in the system's cache as long as it has room."""
+        base: Any = self.codes
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and self.codes.nbytes > _LARGE:
+            base.madvise(mmap.MADV_DONTNEED)
 
     @classmethod
     def open(cls, folder: Path, *, source: str) -> "CodeStore":
@@ -168,7 +201,7 @@ class CodeStore:
             NotFound: there is none, or it was computed from something else than ``source``.
             InputError: it is damaged.
         """
-        card = folder / "codes.json"
+        card = folder / CARD
         if not card.exists():
             raise NotFound("no code store here.", where=str(folder))
         try:
@@ -187,7 +220,7 @@ class CodeStore:
 
 def code_features(features: Features, *, bins: int = BINS) -> CodeStore:
     """Return the code store of features that are in memory, in memory."""
-    edges = quantile_edges(_sample(features.values), bins)
+    edges = quantile_edges(sample(features.values), bins)
     codes = encode(features.values, edges)
     counts = np.zeros((len(features), bins), np.int64)
     _count_all(codes, counts)
@@ -196,73 +229,7 @@ def code_features(features: Features, *, bins: int = BINS) -> CodeStore:
     )
 
 
-def build_store(
-    folder: Path,
-    book: tuple[FeatureName, ...],
-    users: int,
-    columns: Iterable[F32],
-    *,
-    source: str,
-    bins: int = BINS,
-    progress: Progress | None = None,
-) -> CodeStore:
-    """Write the store of features that come one column (n,) after the other; memory holds one column.
-
-    The folder appears whole or not at all.
-    """
-    with publish(folder) as draft:
-        codes: Any = np.lib.format.open_memmap(
-            draft / "codes.npy", mode="w+", dtype=np.uint8, shape=(len(book), users)
-        )
-        edges = np.empty((len(book), bins - 2), np.float32)
-        counts = np.zeros((len(book), bins), np.int64)
-        quiet = Silent() if progress is None else progress
-        for j, column in enumerate(track(quiet, "code store", columns, len(book))):
-            values = np.ascontiguousarray(column, np.float32)[None, :]
-            edges[j] = quantile_edges(_sample(values), bins)[0]
-            codes[j] = encode(values, edges[j : j + 1])[0]
-            counts[j] = np.bincount(codes[j], minlength=bins)
-        codes.flush()
-        np.save(draft / "edges.npy", edges)
-        np.save(draft / "counts.npy", counts)
-        meta = CodesMeta(format=FORMAT, source=source, users=users, bins=bins, book=list(book))
-        (draft / "codes.json").write_bytes(msgspec.json.encode(meta))
-    return CodeStore.open(folder, source=source)
-
-
-class CodeWriter:
-    """Builds a store from ranges of users: edges first, from a sample; then each range once."""
-
-    def __init__(self, folder: Path, book: tuple[FeatureName, ...], users: int, edges: F32, *, source: str):
-        self._folder, self._book, self._source, self._edges = folder, book, source, edges
-        self._publishing = publish(folder)
-        self._draft = self._publishing.__enter__()
-        self._codes: Any = np.lib.format.open_memmap(
-            self._draft / "codes.npy", mode="w+", dtype=np.uint8, shape=(len(book), users)
-        )
-        self._counts = np.zeros((len(book), edges.shape[1] + 2), np.int64)
-
-    def write(self, first: int, values: F32) -> None:
-        """Store the features (d, m) of users first..first+m-1."""
-        codes = encode(values, self._edges)
-        self._codes[:, first : first + values.shape[1]] = codes
-        _count_all(codes, self._counts)
-
-    def finish(self) -> CodeStore:
-        """Publish what was written and open it."""
-        self._codes.flush()
-        np.save(self._draft / "edges.npy", self._edges)
-        np.save(self._draft / "counts.npy", self._counts)
-        users = self._codes.shape[1]
-        meta = CodesMeta(
-            format=FORMAT, source=self._source, users=users, bins=self._counts.shape[1], book=list(self._book)
-        )
-        (self._draft / "codes.json").write_bytes(msgspec.json.encode(meta))
-        self._publishing.__exit__(None, None, None)
-        return CodeStore.open(self._folder, source=self._source)
-
-
-def _sample(values: F32) -> F32:
+def sample(values: F32) -> F32:
     """Return every k-th user, so that at most `SAMPLE` are sorted for the edges."""
     step = -(-values.shape[1] // SAMPLE)
     return values if step <= 1 else values[:, ::step]

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from penchant.data.snapshot import Snapshot
-from penchant.features.codes import CodeStore, build_store, code_features
+from penchant.features.codes import CodeStore, code_features
+from penchant.features.codes_write import build_store
 from penchant.features.matrix import Features
 from penchant.features.purchase import PurchaseFeatures
 from penchant.features.purchase_matrix import compute, pieces, purchase_table

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from penchant.data.snapshot import Snapshot
-from penchant.features.engine import DuckEngine, Engine, Table
+from penchant.features.engine import DuckEngine, Engine, Slice, Table
 from penchant.features.matrix import ACCOUNT, FeatureName, Features
 from penchant.features.profile import Profile, profile_of
 from penchant.features.purchase import (
@@ -109,8 +110,8 @@ def compute(
 ) -> Features:
     """Return all features of all users in memory: 4 bytes x users x columns."""
     values = np.empty((len(table.book), len(table.users)), np.float32)
-    for first, piece in pieces(table, engine=engine, progress=progress, size=len(table.users)):
-        values[:, first : first + piece.shape[1]] = piece
+    for first, part in pieces(table, engine=engine, progress=progress, size=len(table.users)):
+        values[:, first : first + part.shape[1]] = part
     return Features(users=table.users, book=table.book, values=readonly(values))
 
 
@@ -128,16 +129,33 @@ def pieces(
     progress.start("features", n)
     for first in range(0, max(n, 1), max(size, 1)):
         last = min(first + size, n)
-        yield first, _piece(table, engine, first, last)
+        yield first, piece(table, engine, first, last)
         progress.advance(last - first)
 
 
-def _piece(table: PurchaseTable, engine: Engine, first: int, last: int) -> F32:
+def piece(table: PurchaseTable, engine: Engine, first: int, last: int) -> F32:
     """Return the values (d, last - first): the long table scattered, cell by cell, into empty columns."""
-    config = table.config
     values = np.full((len(table.book), last - first), np.nan, np.float32)
+    for column, user, value in cells(table, engine, first, last):
+        values[column, user] = value
+    values[profile_start(table) :] = table.profile.values[:, first:last]
+    return values
+
+
+def cells(
+    table: PurchaseTable, engine: Engine, first: int, last: int
+) -> Iterator[tuple["AnyArray | int", AnyArray, AnyArray]]:
+    """Yield the long table of the users first..last-1, without the profile, as it comes from the engine.
+
+    Each part is (columns (m,) or one column, users (m,) counted from ``first``, values (m,) float64 with NaN
+    for never). No cell comes twice, and most never come: they are "never" too.
+    """
+    config = table.config
+    activity = table.activity
+    if isinstance(activity, Path):
+        activity = Slice(path=activity, column="user_row", first=first, end=last)
     tables: dict[str, Table] = {
-        "activity": table.activity,
+        "activity": activity,
         "period": pa.table(
             {
                 "start_at": [table.end_at - config.window_days * DAY],
@@ -148,21 +166,23 @@ def _piece(table: PurchaseTable, engine: Engine, first: int, last: int) -> F32:
             }
         ),
     }
-    cells = len(table.categories) + 1
+    width = len(table.categories) + 1
     for batch in engine.query(PURCHASE_SQL, tables):
         user = np.asarray(batch["user_row"]) - first
         code = np.asarray(batch["code"])
         for s, symbol in enumerate(table.symbols):
-            values[s * cells : (s + 1) * cells][code, user] = _floats(batch[symbol])
-    row = cells * len(table.symbols)
+            yield s * width + code, user, _floats(batch[symbol])
     if config.behaviour:
+        start = width * len(table.symbols)
         for batch in engine.query(BEHAVIOUR_SQL, tables):
             user = np.asarray(batch["user_row"]) - first
             for j, name in enumerate(BEHAVIOUR):
-                values[row + j, user] = _floats(batch[name])
-        row += len(BEHAVIOUR)
-    values[row:] = table.profile.values[:, first:last]
-    return values
+                yield start + j, user, _floats(batch[name])
+
+
+def profile_start(table: PurchaseTable) -> int:
+    """Return the column where the profile begins."""
+    return len(table.book) - len(table.profile.book)
 
 
 def _floats(column: Any) -> AnyArray:

@@ -27,6 +27,7 @@ class EvidenceState(msgspec.Struct, frozen=True, kw_only=True):
     names: list[str]
     passing: list[str]
     start: float | None
+    newest: float
     version: int
     nodes: bytes  # (names + passing, 2, arms) float64
     counts: bytes  # (items, 2) float64
@@ -49,6 +50,7 @@ class Evidence:
         self._most_arms = most_arms
         self._most_passing = most_passing
         self._start: float | None = None
+        self._newest = -np.inf
         self.version = 0
         self.arms: list[str] = []
         self.items: list[str] = []
@@ -126,13 +128,16 @@ class Evidence:
         self.version += 1
 
     def of_node(self, name: str, now: float) -> tuple[F64, F64]:
-        """Return what the successes and failures (n_arms,) of a node are worth now; zeros without any."""
+        """Return what the successes and failures (n_arms,) of a node are worth now; zeros without any.
+
+        ``now`` before the newest count is taken for its time: clocks differ.
+        """
         row = self._rows.get(name)
         if row is None:
             row = self._passing.get(name)
         if row is None or self._start is None:
             return np.zeros(self.n_arms), np.zeros(self.n_arms)
-        found = np.maximum(self._nodes[row], 0.0) * np.exp2((self._start - now) * self._rate)
+        found = np.maximum(self._nodes[row], 0.0) * np.exp2((self._start - max(now, self._newest)) * self._rate)
         return found[0], found[1]
 
     def of_items(self, now: float) -> tuple[F64, F64]:
@@ -140,7 +145,7 @@ class Evidence:
         n = len(self.items)
         if self._start is None:
             return np.zeros(n), np.zeros(n)
-        fade = np.exp2((self._start - now) * self._rate[self._of_item[:n]])
+        fade = np.exp2((self._start - max(now, self._newest)) * self._rate[self._of_item[:n]])
         found = np.maximum(self._counts[:n], 0.0) * fade[:, None]
         return found[:, 0], found[:, 1]
 
@@ -154,6 +159,7 @@ class Evidence:
             names=list(self._rows),
             passing=list(self._passing),
             start=self._start,
+            newest=self._newest,
             version=self.version,
             nodes=self._nodes[rows].tobytes(),
             counts=self._counts[:n].tobytes(),
@@ -175,7 +181,7 @@ class Evidence:
         for name, counts in zip([*saved.names, *saved.passing], nodes, strict=True):
             row = self._row(name) if len(self._rows) < len(saved.names) else self._passing_row(name)
             self._nodes[row] = counts
-        self._start, self.version = saved.start, saved.version
+        self._start, self._newest, self.version = saved.start, saved.newest, saved.version
 
     def _row(self, name: str) -> int:
         row = self._rows.get(name)
@@ -204,6 +210,7 @@ class Evidence:
         return row
 
     def _moved_to(self, time: float) -> None:
+        self._newest = max(self._newest, time)
         if self._start is None:
             self._start = time
         elif (time - self._start) * self._rate.max(initial=0.0) > _REBASE:

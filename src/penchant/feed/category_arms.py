@@ -61,7 +61,7 @@ class CategoryArms:
     ) -> None:
         """Read history; ``groups`` (n_users,) are the personas of the snapshot's users, -1 for none."""
         self._live = live
-        self._evidence = evidence
+        self.evidence = evidence
         self._column = column
         self._prefer = prefer or {}
         snapshot = live.snapshot
@@ -84,12 +84,12 @@ class CategoryArms:
         """Return the arm of a catalogue row."""
         while len(self._arm) < len(self._live.catalogue):
             value = self._live.catalogue.property(len(self._arm), self._column)
-            self._arm.append(self._evidence.arm(next(iter(labels_of(value)), OTHER)))
+            self._arm.append(self.evidence.arm(next(iter(labels_of(value)), OTHER)))
         return self._arm[row]
 
     def usual(self) -> F64:
         """Return the share of each arm in the history, (n_arms,), none of them 0."""
-        counts = np.zeros(self._evidence.n_arms)
+        counts = np.zeros(self.evidence.n_arms)
         counts[: len(self.counts)] = self.counts
         share = (counts + 1.0) / (counts.sum() + len(counts))
         return np.maximum(share, _LEAST_SHARE)
@@ -119,7 +119,7 @@ class CategoryArms:
         """Return the items as they stand; made anew at most once a second, when something changed."""
         made, version, size = self._made
         known = self._standing
-        current = (self._evidence.version, len(self._live.catalogue))
+        current = (self.evidence.version, len(self._live.catalogue))
         if known is not None and (now - made < _REFRESH_SECONDS or (version, size) == current):
             return known
         self._made = (now, *current)
@@ -132,7 +132,7 @@ class CategoryArms:
         return lifts(grown, usual, pulls=_HISTORY_PULLS)
 
     def _stand(self, now: float) -> Standing:
-        catalogue, evidence = self._live.catalogue, self._evidence
+        catalogue, evidence = self._live.catalogue, self.evidence
         n = len(catalogue)
         if n > len(self._arm):
             self.arm_of(n - 1)
@@ -164,11 +164,11 @@ class CategoryArms:
         )
 
     def _by_recency(self) -> Bools:
-        out = np.zeros(self._evidence.n_arms, np.bool_)
+        out = np.zeros(self.evidence.n_arms, np.bool_)
         out[: len(self._newer)] = self._newer
         for name, order in self._prefer.items():
-            if name in self._evidence.arms:
-                out[self._evidence.arms.index(name)] = order == "recency"
+            if name in self.evidence.arms:
+                out[self.evidence.arms.index(name)] = order == "recency"
         return out
 
 

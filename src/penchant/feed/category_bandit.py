@@ -20,7 +20,7 @@ from penchant.bandits.category import CategoryPolicy, arm_propensities
 from penchant.bandits.hierarchy import Level, posterior
 from penchant.bandits.quadrature import beta_best
 from penchant.feed.category_arms import CategoryArms, Standing
-from penchant.feed.category_state import CATEGORIES, EVERYBODY, CategoryState, persona_node, user_node
+from penchant.feed.category_state import CATEGORIES, EVERYBODY, persona_node, user_node
 from penchant.feed.groups import Groups
 from penchant.feed.sources import by_place
 from penchant.feed.types import Candidates, Request
@@ -57,7 +57,6 @@ class CategoryDealer:
     """Deals the places of a block, an item at a time."""
 
     arms: CategoryArms
-    state: CategoryState
     groups: Groups
     policy: CategoryPolicy = "thompson"
     uniform: float = 0.05
@@ -80,7 +79,7 @@ class CategoryDealer:
             levels.append(Level(name=persona_node(group), lift=self.arms.lift_of_group(group)))
         levels.append(Level(name=user_node(request.user_id), lift=self.arms.lift_of(request.history, group)))
         return posterior(
-            self.state.evidence, levels, request.now, mean=self.arms.mean(), prior_pulls=self.prior_pulls
+            self.arms.evidence, levels, request.now, mean=self.arms.mean(), prior_pulls=self.prior_pulls
         )
 
 

@@ -1,6 +1,7 @@
 """Lookalike gives people what people like them want, and hands over to their own taste."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,17 @@ def test_the_replay_hides_what_it_asks_for() -> None:
 def test_nobody_to_make_new_no_replay() -> None:
     snapshot = random_snapshot(4)
     assert make_replay(snapshot, np.zeros(snapshot.n_users, np.bool_), rng=derive(0)) is None
+
+
+def test_without_anything_to_replay_attributes_of_full_rank_are_no_obstacle() -> None:
+    snapshot = random_snapshot(4, n_users=60)
+    at_once = replace(snapshot.interactions, timestamp=np.full(len(snapshot.interactions), 1e6))
+    snapshot = snapshot.with_interactions(at_once)
+    level = pa.array(["a", "b", "c"] * (snapshot.n_users // 3 + 1))[: snapshot.n_users]
+    told = snapshot.with_user_table(snapshot.user_table.append_column("level", level))
+    model = Lookalike(factors=4, epochs=2).train(told, rng=derive(0), progress=Silent())
+    assert model.card.notes == ["Nothing to replay: everybody gets popularity."]
+    assert len(model.top(Query(user=0), 5).items) == 5
 
 
 def test_gains_are_the_metric_of_the_leaderboard() -> None:

@@ -169,7 +169,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         among = attributes.known if attributes.known.sum() >= _FEW else np.ones(snapshot.n_users, np.bool_)
         replay = make_replay(snapshot, among, rng=rng)
         if replay is None:
-            return Fitted()
+            return Fitted(penalty=max(self.penalties))
         fitted, placed = self._fit_prior(replay, attributes, seed)
         progress.advance(note=f"people alike weigh {fitted.weight:g}")
         taste = self.taste().train(replay.train, rng=rng, progress=Silent())

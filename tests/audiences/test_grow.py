@@ -11,10 +11,9 @@ from penchant.audiences.ensemble import Ensemble
 from penchant.audiences.grow import grow
 from penchant.audiences.learners import Additive, forest_of, gather
 from penchant.audiences.pool import mid_ranks, pool_of
-from penchant.audiences.selection import prune
 from penchant.features.codes import CodeStore, code_features
 from penchant.features.matrix import FeatureName, Features
-from penchant.features.taste import taste_of_codes
+from penchant.features.taste import axes_of
 from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Silent
@@ -42,6 +41,11 @@ def store() -> CodeStore:
     book.append(FeatureName(name="cto000", symbol="cto", code=0, category="ALL"))
     users = Vocab.of([f"u{i:04d}" for i in range(N)])
     return code_features(Features(users=users, book=tuple(book), values=values))
+
+
+def tastes(store: CodeStore, *hide: str) -> np.ndarray:
+    axes = axes_of(store, store.counts, hide=hide)
+    return axes.of(store.codes[axes.columns])
 
 
 def test_a_forest_says_what_lightgbm_says(store: CodeStore) -> None:
@@ -76,9 +80,9 @@ def test_an_additive_model_sums_its_tables() -> None:
 
 
 def test_blocks_do_not_change_a_score(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = pool_of(store, taste_of_codes(store), np.arange(0, 400, 4, dtype=np.int32))
+    pool = pool_of(store, tastes(store), np.arange(0, 400, 4, dtype=np.int32))
     whole, _ = ensemble.score(pool, Ensemble(tree_bags=1), rng=derive(0, "a"))
-    monkeypatch.setattr(ensemble, "_BLOCK", 700)
+    monkeypatch.setattr("penchant.features.codes._BLOCK", 700)
     parts, _ = ensemble.score(pool, Ensemble(tree_bags=1), rng=derive(0, "a"))
     np.testing.assert_allclose(whole, parts, atol=2 / N)  # a product's last digit may swap two neighbours
 
@@ -87,7 +91,7 @@ def test_a_large_population_is_learned_from_a_part_and_scored_as_a_whole(
     store: CodeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds = np.arange(0, 400, 4, dtype=np.int32)
-    monkeypatch.setattr(ensemble, "LEARN_FROM", 900)
+    monkeypatch.setattr("penchant.audiences.grow.LEARN_FROM", 900)
     found = grow(store, seeds, 150, rng=derive(0, "b"), progress=Silent())
     assert len(found.rows) == 150
     assert not np.isin(found.rows, seeds).any()
@@ -109,15 +113,7 @@ def test_a_list_without_signal_or_room_is_refused(store: CodeStore) -> None:
 
 
 def test_hidden_categories_are_in_no_taste(store: CodeStore) -> None:
-    whole, without = taste_of_codes(store), taste_of_codes(store, hide=["c3", "c4"])
+    whole, without = tastes(store), tastes(store, "c3", "c4")
     assert whole.shape == (N, CATEGORIES - 1)
     assert without.shape == (N, CATEGORIES - 3)
     np.testing.assert_allclose(whole.std(0), 1, rtol=1e-3)
-
-
-def test_pruning_of_a_large_store_looks_at_ranges_from_all_over(
-    store: CodeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("penchant.audiences.selection._SAMPLE", 500)
-    ordered = np.array([3, 15, 4], np.int32)  # 15 is the spend of 3: nearly its orders
-    assert prune(store, ordered, 0.5).tolist() == [3, 4]

@@ -36,7 +36,7 @@ def test_random_seeds_are_refused_and_select_nothing(store: CodeStore) -> None:
         rng = derive(1, "null", draw)
         size = (30, 50, 100, 300)[draw % 4]
         seeds = rng.choice(N, size, replace=False).astype(np.int32)
-        signal = scan(store, seeds, Selection(), rng=rng)
+        signal = scan(store, seeds, Selection(), sample=store, rng=rng)
         refused.append(signal.refused)
         share.append(len(signal.chosen) / D)
     assert np.mean(refused) >= 0.95
@@ -50,13 +50,14 @@ def test_planted_features_are_found_in_order_of_strength(store: CodeStore) -> No
     column = int(often[5])
     buyers = np.flatnonzero(codes[column] > 1)
     seeds = rng.choice(buyers, 60, replace=False).astype(np.int32)
-    signal = scan(store, np.sort(seeds), Selection(), rng=rng)
+    signal = scan(store, np.sort(seeds), Selection(), sample=store, rng=rng)
     assert not signal.refused
     assert signal.chosen[0] == column
     assert (np.diff(signal.strength[signal.chosen]) <= 0).all()
     hidden = np.ones(D, bool)
     hidden[column] = False
-    assert column not in scan(store, np.sort(seeds), Selection(), rng=rng, allowed=hidden).chosen
+    found = scan(store, np.sort(seeds), Selection(), sample=store, rng=rng, allowed=hidden)
+    assert column not in found.chosen
 
 
 def test_sparse_features_lack_support(store: CodeStore) -> None:
@@ -68,7 +69,7 @@ def test_sparse_features_lack_support(store: CodeStore) -> None:
     sparse = code_features(
         Features(users=Vocab.of([f"u{i:05d}" for i in range(N)]), book=book, values=values)
     )
-    signal = scan(sparse, np.arange(0, 60, dtype=np.int32), Selection(), rng=rng)
+    signal = scan(sparse, np.arange(0, 60, dtype=np.int32), Selection(), sample=sparse, rng=rng)
     assert signal.supported.tolist() == [False, True]
     assert signal.p_value[0] == 1
 
@@ -78,13 +79,13 @@ def test_of_two_alike_the_stronger_stays() -> None:
     values[1] = values[0] * 2
     codes = code_features(
         Features(users=Vocab.of([f"u{i:05d}" for i in range(N)]), book=population().book[:3], values=values)
-    )
+    ).codes
     assert prune(codes, np.array([1, 2, 0], np.int32), 0.95).tolist() == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_signal(store: CodeStore) -> None:
     seeds = np.arange(40, dtype=np.int32)
-    first = scan(store, seeds, Selection(), rng=derive(4, "a"))
-    second = scan(store, seeds, Selection(), rng=derive(4, "a"))
+    first = scan(store, seeds, Selection(), sample=store, rng=derive(4, "a"))
+    second = scan(store, seeds, Selection(), sample=store, rng=derive(4, "a"))
     assert np.array_equal(first.p_value, second.p_value)
     assert first.p_overall == second.p_overall

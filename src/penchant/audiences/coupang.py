@@ -13,6 +13,7 @@ import numpy as np
 from penchant.audiences.divergence import BINS, histogram, jensen_shannon, value_range, weights
 from penchant.features.matrix import Features
 from penchant.kernel.arrays import F32, F64, Bools, Rows, readonly
+from penchant.kernel.compiled import kernel, prange
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress, Silent, track
 
@@ -111,22 +112,43 @@ def distances(
     if distance == "mahalanobis":
         return _mahalanobis(features, seeds, population, top)
     squares, dots, length = np.zeros(len(population)), np.zeros(len(population)), 0.0
-    for column, weight in zip(top.columns, top.weight, strict=True):  # one at a time: n may be millions
-        values = _filled(features.values[column][population])
-        mean, spread = values.mean(), values.std()
-        persona = _filled(features.values[column][seeds]).mean()
+    for j, weight in zip(top.columns, top.weight, strict=True):
+        column = features.values[j]
+        mean, spread = _moments(column, population)
+        persona, _ = _moments(column, seeds)
         factor = weight / spread if spread > 0 else weight
-        values -= persona if distance == "euclidean" else mean
-        values *= factor
-        if distance == "cosine":
-            centre = (persona - mean) * factor
-            dots += values * centre
-            length += centre * centre
-        values *= values
-        squares += values
+        centre = (persona - mean) * factor
+        length += centre * centre
+        origin = persona if distance == "euclidean" else mean
+        _add(column, population, origin, factor, centre, squares, dots)
     if distance == "cosine":
         return 1 - dots / np.maximum(np.sqrt(squares * length), 1e-300)
     return np.sqrt(squares)
+
+
+@kernel()
+def _moments(column: F32, rows: Rows) -> tuple[float, float]:
+    """Return mean and standard deviation over some rows, NaN counted as 0."""
+    total, count = 0.0, max(len(rows), 1)
+    for row in rows:
+        if not np.isnan(column[row]):
+            total += float(column[row])
+    mean, squares = total / count, 0.0
+    for row in rows:
+        gap = -mean if np.isnan(column[row]) else float(column[row]) - mean
+        squares += gap * gap
+    return mean, float(np.sqrt(squares / count))
+
+
+@kernel(parallel=True)
+def _add(
+    column: F32, rows: Rows, origin: float, factor: float, centre: float, squares: F64, dots: F64
+) -> None:
+    for i in prange(len(rows)):
+        value = column[rows[i]]
+        z = ((0.0 if np.isnan(value) else value) - origin) * factor
+        squares[i] += z * z
+        dots[i] += z * centre
 
 
 def _mahalanobis(features: Features, seeds: Rows, population: Rows, top: TopFeatures) -> F64:

@@ -17,16 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from penchant.audiences.learners import Additive, Model, forest_of, gather
-from penchant.audiences.pool import Pool
-from penchant.kernel.arrays import F32, F64, AnyArray, Rows, readonly
-from penchant.kernel.progress import Progress, Silent, track
+from penchant.audiences.pool import Pool, Population
+from penchant.features.taste import Axes
+from penchant.kernel.arrays import F32, F64, U8, AnyArray, Rows, readonly
+from penchant.kernel.progress import Progress, Silent
 
 FEW: Final = 50
 """Below this many seeds the logistic regression on all features stays out: it has nothing to average over."""
-_BLOCK = 131_072  # users scored at a time
-
-LEARN_FROM: Final = 200_000
-"""Of a larger population the models learn from this many users who are not seeds."""
 Fit: TypeAlias = Callable[[Pool, Rows, int], Model]
 """Fits on some users of a pool (seeds and others), with a seed for its own randomness."""
 
@@ -53,13 +50,20 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def score(
-    pool: Pool, config: Ensemble, *, rng: Generator, progress: Progress | None = None
+    pool: Pool,
+    config: Ensemble,
+    *,
+    rng: Generator,
+    population: Population | None = None,
+    progress: Progress | None = None,
 ) -> tuple[F64, dict[str, F64]]:
     """Return how alike every user is (n,), the mean rank in [0, 1] over the learners, and each one's own.
 
-    Of a large population the models learn from all seeds, as far as ``positives`` asks for them, and
-    `LEARN_FROM` others, held in memory; then everybody is scored in one pass over the code store.
+    Models learn from the pool; scored is the ``population`` that it was drawn from, in one pass over its
+    codes. Without one the pool is everybody.
     """
+    if population is None:
+        population = Population(codes=pool.codes, seeds=pool.seeds, taste=pool.taste)
     quiet = Silent() if progress is None else progress
     plans: dict[str, tuple[Fit, int, int]] = {}
     if config.trees:
@@ -70,16 +74,14 @@ def score(
         plans["taste"] = (_tastes(config), config.folds, 1)
     if not plans:
         plans["trees"] = (_trees(config), 2, config.tree_bags)
-    learn, rows = pool.reduced(LEARN_FROM, config.positives * config.folds, rng=rng)
     fitted: dict[str, list[Fold]] = {}
     for name, (fit, folds, repeats) in plans.items():
         quiet.start(f"learning {name}", folds * repeats)
         with threadpool_limits(1):  # a product's last digit depends on how many threads share it
             fitted[name] = cross_fit(
-                pool, learn, rows, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
+                population, pool, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
             )
-    with threadpool_limits(1, user_api="blas"):
-        found = score_all(pool, fitted, progress=quiet)
+    found = score_all(population, fitted, progress=quiet)
     ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
     return np.mean(list(ranked.values()), axis=0), ranked
 
@@ -93,9 +95,8 @@ class Fold:
 
 
 def cross_fit(
+    population: Population,
     pool: Pool,
-    learn: Pool,
-    rows: Rows,
     fit: Fit,
     *,
     folds: int,
@@ -104,48 +105,54 @@ def cross_fit(
     rng: Generator,
     progress: Progress,
 ) -> list[Fold]:
-    """Split the pool ``repeats`` times and fit a model beside each fold, on users of ``learn``.
-
-    ``rows`` says where each user of ``learn`` is in the pool.
-    """
+    """Split the population ``repeats`` times and fit a model beside each fold, on users of the pool."""
     found: list[Fold] = []
-    others = np.flatnonzero(~pool.is_seed)
-    mine, rest = learn.seeds, np.flatnonzero(~learn.is_seed)
+    others = np.flatnonzero(~population.is_seed)
+    mine, rest = pool.seeds, np.flatnonzero(~pool.is_seed)
     for repeat in range(repeats):
-        of = np.empty(pool.size, np.int8)
+        of = np.empty(population.size, np.int8)
         of[rng.permutation(others)] = np.arange(len(others)) % folds
-        of[rng.permutation(pool.seeds)] = np.arange(len(pool.seeds)) % folds
+        of[rng.permutation(population.seeds)] = np.arange(len(population.seeds)) % folds
         models: list[Model] = []
         for held in range(folds):
-            inside = of[rows] != held
+            inside = of[pool.rows] != held
             positive = _some(mine[inside[mine]], config.positives, rng)
             negative = _some(rest[inside[rest]], config.unlabelled, rng)
             chosen = np.sort(np.concatenate([positive, negative])).astype(np.int32)
-            models.append(fit(learn, chosen, repeat * folds + held))
+            models.append(fit(pool, chosen, repeat * folds + held))
             progress.advance()
         found.append(Fold(of=readonly(of), models=models))
     return found
 
 
-def score_all(pool: Pool, fitted: Mapping[str, Sequence[Fold]], *, progress: Progress) -> dict[str, F64]:
-    """Return for each learner every user's mean score (n,), read from the codes once, block by block."""
-    found = {name: np.zeros(pool.size) for name in fitted}
+def score_all(
+    population: Population, fitted: Mapping[str, Sequence[Fold]], *, progress: Progress
+) -> dict[str, F64]:
+    """Return for each learner every user's mean score (n,), by one pass over the codes."""
+    taste = population.taste
     used = [model.columns for folds in fitted.values() for fold in folds for model in fold.models]
+    if isinstance(taste, Axes):
+        used.append(taste.columns)
     columns = np.unique(np.concatenate(used))
-    starts = range(0, pool.size, _BLOCK)
-    for first in track(progress, "scoring everybody", starts, len(starts)):
-        end = min(first + _BLOCK, pool.size)
-        codes = pool.codes.block(columns, first, end)
-        space = pool.taste[first:end]
-        for name, folds in fitted.items():
-            for fold in folds:
-                of = fold.of[first:end]
-                for held, model in enumerate(fold.models):
-                    mine = np.flatnonzero(of == held)
-                    places = np.searchsorted(columns, model.columns)
-                    part = gather(codes, places, mine)
-                    found[name][first + mine] += model.score(part, space[mine]) / len(folds)
-    return found
+
+    def score(rows: Rows, codes: U8) -> F64:
+        found = np.zeros((len(rows), len(fitted)))
+        with threadpool_limits(1, user_api="blas"):
+            if isinstance(taste, Axes):
+                space = taste.of(codes[np.searchsorted(columns, taste.columns)])
+            else:
+                space = taste[rows]
+            for place, folds in enumerate(fitted.values()):
+                for fold in folds:
+                    of = fold.of[rows]
+                    for held, model in enumerate(fold.models):
+                        mine = np.flatnonzero(of == held)
+                        part = gather(codes, np.searchsorted(columns, model.columns), mine)
+                        found[mine, place] += model.score(part, space[mine]) / len(folds)
+        return found
+
+    scores = population.codes.mapped(columns, score, len(fitted), progress=progress)
+    return {name: np.ascontiguousarray(scores[:, place]) for place, name in enumerate(fitted)}
 
 
 def _some(rows: "Rows | Any", most: int, rng: Generator) -> Any:

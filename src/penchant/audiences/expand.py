@@ -155,7 +155,13 @@ def _job(
     space = _space(snapshot, config, model, prepared)
     distinct = allowed & ~repeated(prepared.features.book)
     signal = scan(
-        prepared.codes, matched.rows, config.selection, rng=rng, allowed=distinct, progress=progress
+        prepared.codes,
+        matched.rows,
+        config.selection,
+        rng=rng,
+        sample=prepared.codes,
+        allowed=distinct,
+        progress=progress,
     )
     if signal.refused and config.method != "coupang":
         raise InputError(

@@ -5,7 +5,7 @@ holds some hundred bytes a user at most.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -13,14 +13,17 @@ from numpy.random import Generator
 from penchant.audiences import ensemble, quality
 from penchant.audiences.config import best_rows
 from penchant.audiences.ensemble import Ensemble
-from penchant.audiences.pool import pool_of, repeated
+from penchant.audiences.pool import Population, mid_ranks, pool_of, repeated
 from penchant.audiences.selection import Selection, Signal, scan
-from penchant.features.codes import CodeStore
+from penchant.features.codes import Codes
 from penchant.features.matrix import hidden_columns
-from penchant.features.taste import taste_of_codes
+from penchant.features.taste import axes_of
 from penchant.kernel.arrays import F64, Bools, Rows, readonly
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
+
+LEARN_FROM = 200_000
+"""Of a larger population the models learn from this many users who are not seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Grown:
 
 
 def grow(
-    store: CodeStore,
+    store: Codes,
     seeds: Rows,
     size: int,
     *,
@@ -60,11 +63,16 @@ def grow(
     candidates[seeds] = False
     if size > (left := int(candidates.sum())):
         raise InputError(f"{size:,} people asked for, but only {left:,} are left.", fix="Ask for fewer.")
+    config = Ensemble() if learners is None else learners
+    everybody = Population(codes=store, seeds=seeds, taste=np.zeros((0, 0), np.float32))
+    drawn = everybody.drawn(others=LEARN_FROM, seeds=config.positives * config.folds, rng=rng)
+    sample = store.among(drawn)
     signal = scan(
         store,
         seeds,
         Selection() if selection is None else selection,
         rng=rng,
+        sample=sample,
         allowed=allowed & ~repeated(store.book),
         progress=progress,
     )
@@ -74,13 +82,20 @@ def grow(
             f" everybody (p = {signal.p_overall:.2f}).",
             fix="Give a more specific or a longer list.",
         )
-    space = taste_of_codes(store, hide=hide, progress=progress)
-    pool = pool_of(store, space, seeds, allowed=allowed)
-    config = Ensemble() if learners is None else learners
-    score, _ = ensemble.score(pool, config, rng=rng, progress=progress)
+    axes = axes_of(sample, store.counts, hide=hide)
+    pool = pool_of(
+        sample,
+        axes.of(sample.codes[axes.columns]),
+        np.flatnonzero(everybody.is_seed[drawn]).astype(np.int32),
+        allowed=allowed,
+        rows=drawn,
+        ranks=readonly(mid_ranks(store)),
+    )
+    everybody = replace(everybody, taste=axes)
+    score, _ = ensemble.score(pool, config, rng=rng, population=everybody, progress=progress)
     rows = best_rows(score, candidates, size)
-    measured = np.flatnonzero(candidates | pool.is_seed)
-    ranked, positive = score[measured], pool.is_seed[measured]
+    measured = np.flatnonzero(candidates | everybody.is_seed)
+    ranked, positive = score[measured], everybody.is_seed[measured]
     return Grown(
         rows=readonly(rows),
         scores=readonly(score[rows]),

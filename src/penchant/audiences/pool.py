@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from penchant.features.codes import CodeStore
+from penchant.features.codes import Codes, CodeStore
 from penchant.features.matrix import ACCOUNT, PLAIN, FeatureName
 from penchant.features.purchase import REPEATS
+from penchant.features.taste import Axes
 from penchant.kernel.arrays import F32, F64, U8, Bools, Rows, readonly
 from penchant.kernel.compiled import kernel, prange
 
@@ -23,12 +24,14 @@ def _look_up(codes: U8, columns: Rows, users: Rows, ranks: F32, out: F32) -> Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """n users, seeds among them; all arrays are in the order of these users.
+    """n users to learn from, seeds among them; all arrays are in the order of these users.
 
-    ``weight`` says how much each seed counts (1 unless the list carries values), 0 for the others.
-    ``usable`` marks features that are neither hidden nor a repetition of another.
+    ``rows`` are their places in the population, ascending. ``weight`` says how much each seed counts (1
+    unless the list carries values), 0 for the others. ``usable`` marks features that are neither hidden nor
+    a repetition of another.
     """
 
+    rows: Rows  # (n,)
     codes: CodeStore  # (d, n)
     ranks: F32  # (d, bins) what each code of each feature means: its mid-rank in (0, 1), never = 0
     taste: F32  # (n, r) dimensions of taste
@@ -44,34 +47,13 @@ class Pool:
     @property
     def is_seed(self) -> Bools:
         """Mark the seeds (n,)."""
-        marks = np.zeros(self.size, bool)
-        marks[self.seeds] = True
-        return marks
+        return _marked(self.seeds, self.size)
 
     def values(self, columns: Rows, users: Rows) -> F32:
         """Return the mid-ranks (m, k) of k features for m users."""
         found = np.empty((len(columns), len(users)), np.float32)
         _look_up(self.codes.codes, columns, users, self.ranks, found)
         return found.T
-
-    def reduced(self, others: int, seeds: int, *, rng: Generator) -> "tuple[Pool, Rows]":
-        """Return a pool of at most so many others and seeds, in memory, and its users' places in this one."""
-        rest = np.flatnonzero(~self.is_seed)
-        if len(rest) <= others:
-            return self, np.arange(self.size, dtype=np.int32)
-        rest = rng.choice(rest, others, replace=False)
-        mine = self.seeds if len(self.seeds) <= seeds else rng.choice(self.seeds, seeds, replace=False)
-        rows = np.sort(np.concatenate([rest, mine])).astype(np.int32)
-        kept = np.searchsorted(rows, np.sort(mine)).astype(np.int32)
-        pool = Pool(
-            codes=self.codes.among(rows),
-            ranks=self.ranks,
-            taste=self.taste[rows],
-            seeds=readonly(kept),
-            weight=readonly(self.weight[rows]),
-            usable=self.usable,
-        )
-        return pool, rows
 
     @property
     def account(self) -> Rows:
@@ -80,16 +62,62 @@ class Pool:
         return np.flatnonzero(np.array(whole, bool) & self.usable).astype(np.int32)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """Everybody to be scored: n users, perhaps too many for memory."""
+
+    codes: Codes
+    seeds: Rows  # (s,)
+    taste: "F32 | Axes"  # (n, r), or how to read it from the codes
+
+    @property
+    def size(self) -> int:
+        """Return n."""
+        return self.codes.n_users
+
+    @property
+    def is_seed(self) -> Bools:
+        """Mark the seeds (n,)."""
+        return _marked(self.seeds, self.size)
+
+    def drawn(self, *, others: int, seeds: int, rng: Generator) -> Rows:
+        """Return everybody (m,), or at most so many who are not seeds and so many seeds; ascending."""
+        rest, mine = np.flatnonzero(~self.is_seed), self.seeds
+        if len(rest) <= others:
+            return np.arange(self.size, dtype=np.int32)
+        rest = rng.choice(rest, others, replace=False)
+        if len(mine) > seeds:
+            mine = rng.choice(mine, seeds, replace=False)
+        return np.sort(np.concatenate([rest, mine])).astype(np.int32)
+
+
+def _marked(rows: Rows, n: int) -> Bools:
+    marks = np.zeros(n, bool)
+    marks[rows] = True
+    return marks
+
+
 def pool_of(
-    codes: CodeStore, taste: F32, seeds: Rows, *, allowed: "Bools | None" = None, weight: "F64 | None" = None
+    codes: CodeStore,
+    taste: F32,
+    seeds: Rows,
+    *,
+    allowed: "Bools | None" = None,
+    weight: "F64 | None" = None,
+    rows: "Rows | None" = None,
+    ranks: "F32 | None" = None,
 ) -> Pool:
-    """Return the pool of a code store's users; ``seeds`` are its rows, ``weight`` (s,) theirs."""
+    """Return the pool of a code store's users; ``seeds`` are its rows, ``weight`` (s,) theirs.
+
+    Where the store is a part of a population, ``rows`` are its places there and ``ranks`` its codes' ranks.
+    """
     repeats = repeated(codes.book)
     full = np.zeros(codes.n_users)
     full[seeds] = 1.0 if weight is None else weight * len(seeds) / weight.sum()
     return Pool(
+        rows=np.arange(codes.n_users, dtype=np.int32) if rows is None else rows,
         codes=codes,
-        ranks=readonly(mid_ranks(codes)),
+        ranks=readonly(mid_ranks(codes)) if ranks is None else ranks,
         taste=taste,
         seeds=seeds,
         weight=readonly(full),
@@ -102,7 +130,7 @@ def repeated(book: Sequence[FeatureName]) -> Bools:
     return np.array([f.code != PLAIN and f.symbol in REPEATS for f in book], bool)
 
 
-def mid_ranks(codes: CodeStore) -> F32:
+def mid_ranks(codes: Codes) -> F32:
     """Return (d, bins): the middle rank, in (0, 1), of the users with each code among those not "never"."""
     known = codes.counts[:, 1:].astype(np.float64)
     below = np.cumsum(known, axis=1) - known

@@ -13,12 +13,11 @@ from numpy.random import Generator
 from scipy.special import gammaincc
 
 from penchant.audiences.divergence import jensen_shannon
-from penchant.features.codes import CodeStore
+from penchant.features.codes import Codes, CodeStore
 from penchant.kernel.arrays import F64, U8, Bools, Rows, readonly
 from penchant.kernel.progress import Progress, Silent
 
 _SAMPLE = 20_000
-_RANGES = 20
 _MOST = 20_000  # seeds that are measured: more would only sharpen what is certain
 _AT_ONCE = 4_000_000  # rows of random lists held at a time
 
@@ -61,15 +60,18 @@ class Signal:
 
 
 def scan(
-    store: CodeStore,
+    store: Codes,
     seeds: Rows,
     config: Selection,
     *,
     rng: Generator,
+    sample: CodeStore,
     allowed: "Bools | None" = None,
     progress: Progress | None = None,
 ) -> Signal:
     """Measure every feature of ``store`` for the seeds (rows of the store) against the permutation null.
+
+    ``sample`` is the store of some of the users, or of all: it tells which features are alike.
 
     The null of a feature is a gamma distribution with the mean and variance of ``draws`` random lists (a
     divergence is close to a scaled chi-squared); the null of the whole list is exact: the rank of its
@@ -77,7 +79,7 @@ def scan(
     random are measured.
     """
     seeds = seeds if len(seeds) <= _MOST else np.sort(rng.choice(seeds, _MOST, replace=False))
-    mine = store.histogram(seeds)
+    mine = store.histograms(seeds[None, :])[0]
     divergence = jensen_shannon(mine, store.counts)
     supported = _supported(store, len(seeds), config)
     if allowed is not None:
@@ -92,7 +94,7 @@ def scan(
     refused = p_overall > config.refuse_at
     passed = np.flatnonzero(_discoveries(p_value, supported, config.false_share))
     ordered = passed[np.lexsort((passed, -strength[passed]))].astype(np.int32)
-    chosen = ordered[:0] if refused else prune(store, ordered, config.alike)
+    chosen = ordered[:0] if refused else prune(sample.codes, ordered, config.alike)
     return Signal(
         divergence=readonly(divergence),
         strength=readonly(strength),
@@ -104,9 +106,7 @@ def scan(
     )
 
 
-def _null(
-    store: CodeStore, seeds: int, measured: Bools, draws: int, rng: Generator, progress: Progress
-) -> F64:
+def _null(store: Codes, seeds: int, measured: Bools, draws: int, rng: Generator, progress: Progress) -> F64:
     """Return the divergence (draws, measured) of seed lists drawn at random from everybody.
 
     The lists of one batch are counted in one pass over the store.
@@ -122,7 +122,7 @@ def _null(
     return null
 
 
-def _supported(store: CodeStore, seeds: int, config: Selection) -> Bools:
+def _supported(store: Codes, seeds: int, config: Selection) -> Bools:
     """Mark features that vary enough to be measured: their commonest code leaves enough users over."""
     rest = store.n_users - store.counts.max(1)
     expected = rest * (seeds / max(store.n_users, 1))
@@ -150,13 +150,14 @@ def _discoveries(p_value: F64, tested: Bools, share: float) -> Bools:
     return passed & tested
 
 
-def prune(store: CodeStore, ordered: Rows, alike: float, *, most: int = 1000) -> Rows:
+def prune(codes: U8, ordered: Rows, alike: float, *, most: int = 1000) -> Rows:
     """Keep the features of ``ordered`` that are not nearly the same as an earlier kept one.
 
     Alike is an absolute correlation of the codes, which are ranks, of at least ``alike``, over at most
     20,000 users.
     """
-    sample = spread(store, ordered, _SAMPLE).astype(np.float32)
+    step = -(-codes.shape[1] // _SAMPLE)
+    sample = codes[ordered, ::step].astype(np.float32)
     sample -= sample.mean(1, keepdims=True)
     sample /= np.maximum(np.linalg.norm(sample, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
@@ -167,11 +168,3 @@ def prune(store: CodeStore, ordered: Rows, alike: float, *, most: int = 1000) ->
             sample[len(kept)] = candidate  # the kept ones stand together at the front
             kept.append(place)
     return ordered[kept]
-
-
-def spread(store: CodeStore, columns: Rows, users: int) -> U8:
-    """Return the codes (k, m) of about ``users`` users, or of all: ranges of neighbours from all over."""
-    if store.n_users <= users:
-        return store.block(columns, 0, store.n_users)
-    starts = np.linspace(0, store.n_users - users // _RANGES, _RANGES).astype(int)
-    return np.hstack([store.block(columns, first, first + users // _RANGES) for first in starts.tolist()])

@@ -5,24 +5,26 @@ histogram of a seed list is then a gather of bytes, and the population's histogr
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
 from penchant.features.matrix import FeatureName, Features
-from penchant.kernel.arrays import F32, I64, U8, AnyArray, Bools, Rows, open_arrays, readonly
+from penchant.kernel.arrays import F32, F64, I64, U8, AnyArray, Bools, Rows, open_arrays, readonly
 from penchant.kernel.compiled import kernel, prange
 from penchant.kernel.errors import InputError, NotFound
+from penchant.kernel.progress import Progress, track
 
 FORMAT = 1
 BINS = 32
 """How many codes there are, "never" included; at most 256."""
 SAMPLE = 100_000
 CARD = "codes.json"
+_BLOCK = 131_072  # users whose codes are handed out at a time
 _AT_ONCE = 1 << 28  # bytes of columns that are mapped at a time
 _LARGE = 1 << 31  # a smaller file stays mapped, which makes the next seed list faster
 
@@ -104,6 +106,33 @@ def encode(values: F32, edges: F32) -> U8:
     return out
 
 
+class Codes(Protocol):
+    """What a seed list is answered from: codes of d features of n users, wherever they are.
+
+    The methods are those of `CodeStore`; each passes over the codes once.
+    """
+
+    @property
+    def book(self) -> tuple[FeatureName, ...]: ...  # noqa: D102 - see CodeStore
+
+    @property
+    def edges(self) -> F32: ...  # noqa: D102
+
+    @property
+    def counts(self) -> I64: ...  # noqa: D102
+
+    @property
+    def n_users(self) -> int: ...  # noqa: D102
+
+    def histograms(self, lists: AnyArray, wanted: "Bools | None" = None) -> I64: ...  # noqa: D102
+
+    def among(self, rows: Rows) -> "CodeStore": ...  # noqa: D102
+
+    def mapped(  # noqa: D102
+        self, columns: AnyArray, score: Callable[[Rows, U8], F64], width: int, *, progress: Progress
+    ) -> F64: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeStore:
     """Codes of d features of n users, and how many users have each code.
@@ -159,7 +188,22 @@ class CodeStore:
         _count_all(codes, counts)
         return CodeStore(book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts))
 
-    def block(self, columns: "Rows | AnyArray", first: int, end: int) -> U8:
+    def mapped(
+        self, columns: AnyArray, score: Callable[[Rows, U8], F64], width: int, *, progress: Progress
+    ) -> F64:
+        """Return what ``score`` gives (m, width) for each block of users, together (n, width).
+
+        ``score`` gets the rows (m,) and the codes (k, m) of ``columns`` (k,).
+        """
+        out = np.empty((self.n_users, width))
+        starts = range(0, self.n_users, _BLOCK)
+        for first in track(progress, "scoring everybody", starts, len(starts)):
+            end = min(first + _BLOCK, self.n_users)
+            codes = self.block(columns, first, end)
+            out[first:end] = score(np.arange(first, end, dtype=np.int32), codes)
+        return out
+
+    def block(self, columns: AnyArray, first: int, end: int) -> U8:
         """Return the codes (k, end - first) of some columns of the users first..end-1, copied."""
         codes = np.empty((len(columns), end - first), np.uint8)
         for k, j in enumerate(columns):

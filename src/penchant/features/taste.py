@@ -1,6 +1,7 @@
 """Users in a few dimensions of taste: an uncentred SVD of what they took, rarer things counting more."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,10 @@ from penchant.data.snapshot import Snapshot
 from penchant.features.codes import CodeStore
 from penchant.features.matrix import ACCOUNT
 from penchant.features.purchase_matrix import item_codes
-from penchant.kernel.arrays import F32, AnyArray, Rows, readonly
-from penchant.kernel.progress import Progress, Silent, track
+from penchant.kernel.arrays import F32, I64, U8, Rows, readonly
 
 MOST_COLUMNS = 5000
 _LEARN_FROM = 200_000
-_BLOCK = 65_536
 
 
 def taste(
@@ -63,57 +62,57 @@ def taste(
     return readonly((found / np.where(spread > 0, spread, 1.0)).astype(np.float32))
 
 
-def taste_of_codes(
-    store: CodeStore, *, hide: Collection[str] = (), dims: int = 32, progress: Progress | None = None
-) -> F32:
-    """Return (n, dims) for all users of a code store: taste in its categories, read from the orders' codes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """Dimensions of taste that are read from codes: the same as `taste` where only a code store is at hand.
 
-    The same as `taste` where only the store is at hand: log(1 + orders) becomes its mean over a code's bin
-    edges. The dimensions are learned from every k-th range of users, and are the same on every run.
+    t(u) = (w(u) / |w(u)|) A, with w(u) the weights of the user's codes in the categories.
     """
-    columns = [
+
+    columns: Rows  # (k,) of the store
+    weight: F32  # (k, bins): log(1 + orders) x idf, orders being the middle of the code's bin
+    axes: F32  # (k, r), scaled so that each dimension has unit spread
+
+    def of(self, codes: U8) -> F32:
+        """Return the taste (m, r) of users by their codes (k, m) in the columns."""
+        values = np.take_along_axis(self.weight, codes, axis=1).T
+        return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12) @ self.axes
+
+
+def axes_of(sample: CodeStore, counts: I64, *, hide: Collection[str] = (), dims: int = 32) -> Axes:
+    """Learn the axes from a sample of users; ``counts`` (d, bins) are those of everybody.
+
+    Categories in ``hide`` are left out. The same sample gives the same axes.
+    """
+    found = [
         j
-        for j, f in enumerate(store.book)
-        if f.symbol == "cto" and f.code > ACCOUNT and f.category not in hide
+        for j, f in enumerate(sample.book)
+        if f.symbol == "cto" and f.code > ACCOUNT and f.category not in hide and counts[j, 1:].any()
     ]
-    columns = np.array(sorted(columns, key=lambda j: -int(store.counts[j, 1:].sum()))[:MOST_COLUMNS], int)
-    weight = _weights(store, columns)
-    dims = min(dims, len(columns) - 1)
-    found = np.zeros((store.n_users, max(dims, 0)), np.float32)
-    if dims < 1:
-        return readonly(found)
-    starts = range(0, store.n_users, _BLOCK)
-    learned = starts[:: -(-store.n_users // _LEARN_FROM)]
-    rows = np.vstack([_unit(store, columns, weight, first) for first in learned])
-    with threadpool_limits(1):
-        _, axes = np.linalg.eigh(rows.T @ rows)
-        axes = axes[:, ::-1][:, :dims]
-        axes = axes * np.where(axes.sum(0) < 0, -1, 1)
-        for first in track(Silent() if progress is None else progress, "taste", starts, len(starts)):
-            found[first : first + _BLOCK] = _unit(store, columns, weight, first) @ axes
-    for dimension in found.T:
-        spread = float(dimension.std(dtype=np.float64))
-        dimension /= spread if spread > 0 else 1.0
-    return readonly(found)
+    found.sort(key=lambda j: -int(counts[j, 1:].sum()))
+    columns = np.array(found[:MOST_COLUMNS], np.int32)
+    weight = _weights(sample.edges[columns], counts[columns])
+    plain = Axes(columns=columns, weight=weight, axes=np.eye(len(columns), dtype=np.float32))
+    with threadpool_limits(1, user_api="blas"):
+        rows = plain.of(sample.codes[columns])
+        _, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows.astype(np.float64))
+        axes = vectors[:, ::-1][:, : max(min(dims, len(columns) - 1), 0)]
+        spread = (rows @ axes).std(0)
+    return Axes(
+        columns=readonly(columns),
+        weight=readonly(weight),
+        axes=readonly((axes / np.where(spread > 0, spread, 1.0)).astype(np.float32)),
+    )
 
 
-def _weights(store: CodeStore, columns: AnyArray) -> F32:
-    """Return log(1 + middle of the bin) x idf for each code (k, bins) of the columns, 0 for never."""
-    edges = store.edges[columns].astype(np.float64)
-    last = np.where(np.isfinite(edges), edges, 0).max(1, keepdims=True)
-    upper = np.where(np.isfinite(edges), edges, last + 1)
-    lower = np.hstack([np.minimum(upper[:, :1], 1), upper])
-    middle = (lower + np.hstack([upper, last + 1])) / 2
-    users = store.counts[columns, 1:].sum(1)
-    idf = np.log(max(store.n_users, 1) / np.maximum(users, 1))
-    return np.hstack([np.zeros((len(columns), 1)), np.log1p(middle) * idf[:, None]]).astype(np.float32)
-
-
-def _unit(store: CodeStore, columns: AnyArray, weight: F32, first: int) -> F32:
-    """Return the weights (m, k) of one block of users, rows of unit length."""
-    codes = store.block(columns, first, min(first + _BLOCK, store.n_users))
-    values = np.take_along_axis(weight, codes, axis=1).T
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+def _weights(edges: F32, counts: I64) -> F32:
+    """Return log(1 + middle of the bin) x idf for each code (k, bins), 0 for never."""
+    finite = np.isfinite(edges)
+    last = np.where(finite, edges, 0).max(1, keepdims=True).astype(np.float64)
+    upper = np.where(finite, edges, last + 1)
+    middle = (np.hstack([np.minimum(upper[:, :1], 1), upper]) + np.hstack([upper, last + 1])) / 2
+    idf = np.log(counts.sum(1) / counts[:, 1:].sum(1))
+    return np.hstack([np.zeros((len(edges), 1)), np.log1p(middle) * idf[:, None]]).astype(np.float32)
 
 
 def _counts(snapshot: Snapshot, column: str | None, without: Any = None) -> Any:

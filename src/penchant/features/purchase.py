@@ -83,22 +83,24 @@ WITH chosen AS (
   UNION ALL
   SELECT user_row, 0 AS code, kind, order_key, quantity, spend, moment FROM chosen
 ), baskets AS (
-  SELECT user_row, code, kind, order_key,
-    SUM(quantity) AS quantity, SUM(spend) AS spend, COUNT(*) AS events, MAX(moment) AS last_at
-  FROM cells
-  GROUP BY user_row, code, kind, order_key
-), sums AS (
+  SELECT user_row, code, COUNT(*) AS orders
+  FROM (SELECT DISTINCT user_row, code, order_key FROM cells WHERE kind = 'purchase') o
+  GROUP BY user_row, code
+), totals AS (
   SELECT user_row, code,
-    NULLIF(COUNT(*) FILTER (WHERE kind = 'purchase'), 0) AS orders,
     CAST(SUM(quantity) FILTER (WHERE kind = 'purchase') AS DOUBLE) / 1000000 AS units,
     CAST(SUM(spend) FILTER (WHERE kind = 'purchase') AS DOUBLE) / 1000000 AS spent,
-    CAST(SUM(events) FILTER (WHERE kind = 'view') AS DOUBLE) AS views,
-    CAST(SUM(events) FILTER (WHERE kind = 'search') AS DOUBLE) AS searches,
-    MAX(last_at) FILTER (WHERE kind = 'purchase') AS ordered_at,
-    MAX(last_at) FILTER (WHERE kind = 'view') AS viewed_at,
-    MAX(last_at) FILTER (WHERE kind = 'search') AS searched_at
-  FROM baskets
+    CAST(NULLIF(COUNT(*) FILTER (WHERE kind = 'view'), 0) AS DOUBLE) AS views,
+    CAST(NULLIF(COUNT(*) FILTER (WHERE kind = 'search'), 0) AS DOUBLE) AS searches,
+    MAX(moment) FILTER (WHERE kind = 'purchase') AS ordered_at,
+    MAX(moment) FILTER (WHERE kind = 'view') AS viewed_at,
+    MAX(moment) FILTER (WHERE kind = 'search') AS searched_at
+  FROM cells
   GROUP BY user_row, code
+), sums AS (
+  SELECT t.user_row, t.code, b.orders, t.units, t.spent, t.views, t.searches,
+    t.ordered_at, t.viewed_at, t.searched_at
+  FROM totals t LEFT JOIN baskets b ON b.user_row = t.user_row AND b.code = t.code
 )
 SELECT s.user_row, s.code,
   s.spent * 365 / p.days AS aas,

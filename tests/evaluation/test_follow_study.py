@@ -72,11 +72,11 @@ def test_follows_that_mean_something_are_found_to() -> None:
     known, new = found.comparisons
     assert (known.who, new.who) == ("users with a history", "new users")
     for comparison in (known, new):
-        places = comparison.difference("with places for the followed", SHARE)
+        places = comparison.difference("followed", SHARE)
         assert places is not None
         assert places.low > 0
     for metric in (SHARE, "recall", "ndcg"):
-        community = new.difference("with the community", metric)
+        community = new.difference("community", metric)
         assert community is not None
         assert community.low > 0, metric
 
@@ -86,7 +86,7 @@ def test_follows_that_mean_nothing_are_not_said_to() -> None:
     assert found.behaviour is not None
     assert found.behaviour.low < 1 < found.behaviour.high
     _, new = found.comparisons
-    community = new.difference("with the community", "ndcg")
+    community = new.difference("community", "ndcg")
     assert community is not None
     assert community.low <= 0
     assert any("not certain" in finding.what for finding in findings(found))

@@ -34,7 +34,8 @@ HELD_OUT = 0.2
 CHANGED = 0.02
 MOST_FOR_ALL_METHODS = 50_000  # users up to which the slow methods are compared too
 _MOST_NEW = 2_000
-_EVERY = 4  # in the arm "with places for the followed" each fourth place is theirs
+WITHOUT, FOLLOWED = "without", "followed"  # the ways compared; the third is COMMUNITY
+_EVERY = 4  # in the way FOLLOWED each fourth place is for those whom the user follows
 
 
 class MethodRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,8 +221,8 @@ def _known_users(
     }
     later = snapshot.interactions.select(snapshot.interactions.timestamp >= split.now)
     if authors is not None:
-        lists["with places for the followed"] = _with_places(
-            lists["without"], authors, split.subjects, _newest(split.train), split.exclude
+        lists[FOLLOWED] = _with_places(
+            lists[WITHOUT], authors, split.subjects, _newest(split.train), split.exclude
         )
     rng = derive(seed, "study", "bootstrap")
     found = compare_arms("users with a history", lists, split.truth, split.subjects, authors, rng=rng)
@@ -258,16 +259,14 @@ def _new_users(
         lists[name] = model.top_many(Queries(users=new, now=train.cutoff), k).items
     authors = Authors.of(train, author)
     if authors is not None:
-        lists["with places for the followed"] = _with_places(
-            lists["without"], authors, new, _newest(train), None
-        )
+        lists[FOLLOWED] = _with_places(lists[WITHOUT], authors, new, _newest(train), None)
     return [compare_arms("new users", lists, truth.take(new), new, authors, rng=rng)]
 
 
 def _trains(train: Snapshot, settings: GraphSettings, seed: int) -> dict[str, Snapshot]:
     only = msgspec.structs.replace(settings, columns=[COMMUNITY])
     told = with_graph(train, only, rng=derive(seed, "graph"))
-    return {"without": train, "with the community": told}
+    return {WITHOUT: train, COMMUNITY: told}
 
 
 def _newest(train: Snapshot) -> Rows:

@@ -1,9 +1,7 @@
 """The report of communities: who belongs together, whether that lasts, and whether following helps."""
 
-from collections.abc import Sequence
-
 from penchant import __version__
-from penchant.evaluation.follow_study import CHANGED, FollowStudy
+from penchant.evaluation.follow_study import CHANGED, COMMUNITY, FOLLOWED, WITHOUT, FollowStudy
 from penchant.evaluation.followed import NDCG, RECALL, SHARE, Comparison
 from penchant.evaluation.intervals import Difference, Interval
 from penchant.reports.charts import Axis, Chart, Estimate, bars, intervals
@@ -14,6 +12,12 @@ METRICS = {
     SHARE: "share of places with items by followed authors",
     RECALL: "recall",
     NDCG: "NDCG",
+}
+_SHORT = {SHARE: "by followed", RECALL: "recall", NDCG: "NDCG"}
+_WAYS = {
+    WITHOUT: "without the graph",
+    COMMUNITY: "with the community as a feature",
+    FOLLOWED: "with each fourth place for followed authors",
 }
 _METHODS = {
     "leiden": "Leiden",
@@ -66,9 +70,9 @@ def _summary(study: FollowStudy) -> Section:
         Findings(rows=findings(study)),
         *(Prose(text=note) for note in study.notes),
         Prose(
-            text=f"Numbers last: after {CHANGED:.0%} of the follows were taken away {study.kept_changed:.1%} of the "
-            "users kept their community, which is found from the last one on. Found from nothing with other "
-            f"random numbers, {study.kept_again:.1%} did: so much of the grouping is arbitrary."
+            text=f"Numbers last: with {CHANGED:.0%} of the follows taken away, {study.kept_changed:.1%} of the "
+            "users keep their community, because it is found from the last one on. Found from nothing with "
+            f"other random numbers, {study.kept_again:.1%} do; what differs then is arbitrary."
         ),
     ]
     if sizes:
@@ -135,11 +139,6 @@ def _behaviour(lift: Interval) -> Section:
 
 
 def _comparison(comparison: Comparison) -> Section:
-    charts: list[Block] = []
-    for metric, words in METRICS.items():
-        found = [d for d in comparison.differences if d.metric == metric]
-        if found:
-            charts.append(_differences(comparison, found, words))
     table = Table(
         columns=[
             "Recommended",
@@ -149,7 +148,7 @@ def _comparison(comparison: Comparison) -> Section:
         ],
         rows=[
             [
-                arm.name,
+                _WAYS[arm.name],
                 None if arm.from_followed is None else _shown(arm.from_followed),
                 _shown(arm.recall),
                 _shown(arm.ndcg),
@@ -160,15 +159,16 @@ def _comparison(comparison: Comparison) -> Section:
     return Section(
         title=f"Does it help {comparison.who}?",
         lead=_LEADS[comparison.who].format(users=f"{comparison.users:,}", k=comparison.k),
-        blocks=[*charts, table],
+        blocks=[_differences(comparison), table],
     )
 
 
 _LEADS = {
     "users with a history": (
         "Trained on what came before one moment, asked for {k} items for {users} users, measured on what "
-        "they took after it. Recommended without the graph, with the community as one more thing known of a user, "
-        "and, where authors are known, with each fourth place given to the newest by those the user follows."
+        "they took after it. Recommended without the graph, with the community as one more thing known of a "
+        "user, and, where authors are known, with each fourth place given to the newest by those whom the "
+        "user follows."
     ),
     "new users": (
         "All that {users} users did was hidden, not whom they follow; asked for {k} items, measured on what "
@@ -177,17 +177,24 @@ _LEADS = {
 }
 
 
-def _differences(comparison: Comparison, found: Sequence[Difference], words: str) -> Chart:
-    certain = [d for d in found if d.low > 0]
+def _differences(comparison: Comparison) -> Chart:
+    found = comparison.differences
+    certain = sum(d.low > 0 for d in found)
     return intervals(
-        title=f"Change in {words}, for {comparison.who}",
-        see=(
-            f"Against the same recipe without the graph; {len(certain)} of {len(found)} better beyond "
-            "chance. A line that touches 0 proves nothing."
-        ),
+        title=f"Change for {comparison.who}, against the same recipe without the graph",
+        see=f"{certain} of {len(found)} are better beyond chance. A line that touches 0 proves nothing.",
         x=Axis(label="Change", options={"zero": True}),
-        y=Axis(label=""),
-        rows=[Estimate(name=d.first, value=d.mean, low=d.low, high=d.high) for d in found],
+        y=Axis(label="Metric, way"),
+        rows=[
+            Estimate(
+                name=f"{_SHORT[d.metric]}, {d.first}",
+                value=d.mean,
+                low=d.low,
+                high=d.high,
+                group=_WAYS[d.first],
+            )
+            for d in found
+        ],
     )
 
 
@@ -226,8 +233,8 @@ def _of_difference(comparison: Comparison, d: Difference) -> Finding:
     return Finding(
         level="note" if d.low > 0 else "warning",
         what=(
-            f"{comparison.who.capitalize()}, {d.first}: {METRICS[d.metric]} at {comparison.k} {word} by "
-            f"{abs(d.mean):.4f} [{d.low:+.4f}, {d.high:+.4f}]" + ("." if sure else ": not certain.")
+            f"{comparison.who.capitalize()}, {_WAYS[d.first]}: {METRICS[d.metric]} at {comparison.k} {word} "
+            f"by {abs(d.mean):.4f} [{d.low:+.4f}, {d.high:+.4f}]" + ("." if sure else ": not certain.")
         ),
     )
 

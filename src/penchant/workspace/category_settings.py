@@ -26,7 +26,7 @@ class CategorySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     personas: str | None = None
     rewards: dict[str, Annotated[float, Meta(ge=0)]] = {}
     wait: str = "30m"
-    waits: dict[str, str] = {"share": "24h", "comment": "24h"}
+    waits: dict[str, str] = msgspec.field(default_factory=lambda: {"share": "24h", "comment": "24h"})
     examined: Annotated[int, Meta(ge=1)] = 10
     candidates: Annotated[int, Meta(ge=1, le=5000)] = 400
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def _sync(path: Path) -> None:
@@ -41,13 +42,17 @@ def publish(target: Path) -> Generator[Path]:
         raise
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """Replace ``target`` by ``content``; a reader sees the old file or the new one, never a part."""
+@contextmanager
+def writing(target: Path) -> Generator[BinaryIO]:
+    """Give a file to write; it replaces ``target`` when the block ends without error.
+
+    A reader sees the old file or the new one, never a part.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     try:
         with draft.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
@@ -55,3 +60,9 @@ def write_atomically(target: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Replace ``target`` by ``content``, as `writing` does."""
+    with writing(target) as file:
+        file.write(content)

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import msgspec
 
@@ -17,9 +18,24 @@ from penchant.http.personalize.errors import AwsError, invalid
 from penchant.http.personalize.kinds import ACTIVE, FAILED, IN_PROGRESS
 from penchant.http.personalize.store import Store
 from penchant.kernel.clock import Clock
+from penchant.kernel.errors import PenchantError
 
 _REASON_MOST = 1000
-_ENDINGS = (".csv", ".csv.gz", ".parquet", ".jsonl")
+_TABLES = (".csv", ".csv.gz", ".parquet", ".jsonl")
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """What the states of a job are called."""
+
+    running: str
+    done: str
+    failed: str
+
+
+CREATED = States(running=IN_PROGRESS, done=ACTIVE, failed=FAILED)
 
 
 @final
@@ -32,9 +48,9 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()  # one job at a time: two trainings would share two cores
 
-    def start(self, path: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> None:
+    def start(self, path: str, work: Work, *, states: States = CREATED) -> None:
         """Run ``work`` for the resource ``path``; what it returns is added to the resource's fields."""
-        task = asyncio.create_task(self._run(path, work))
+        task = asyncio.create_task(self._run(path, work, states))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -45,23 +61,29 @@ class Jobs:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _run(self, path: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> None:
-        async with self._turn:
-            self._store.change(path, now=self._clock.now(), status=IN_PROGRESS)
-            try:
-                fields = await work()
-            except AwsError as error:
-                self._fail(path, error.message)
-            except asyncio.CancelledError:
-                self._fail(path, "The server was stopped. Create it again.")
-                raise
-            except OSError as error:
-                self._fail(path, str(error))
-            else:
-                self._store.change(path, now=self._clock.now(), status=ACTIVE, fields=fields)
+    async def _run(self, path: str, work: Work, states: States) -> None:
+        def ended(status: str, **changes: Any) -> None:
+            if self._store.find(path) is not None:  # deleted meanwhile, it has no state any more
+                self._store.change(path, now=self._clock.now(), status=status, **changes)
 
-    def _fail(self, path: str, reason: str) -> None:
-        self._store.change(path, now=self._clock.now(), status=FAILED, failure=reason[-_REASON_MOST:])
+        def failed(reason: str) -> None:
+            ended(states.failed, failure=reason[-_REASON_MOST:])
+
+        try:
+            async with self._turn:
+                ended(states.running)
+                fields = await work()
+        except AwsError as error:
+            failed(error.message)
+        except PenchantError as error:
+            failed(str(error))
+        except asyncio.CancelledError:
+            failed("The server was stopped. Create it again.")
+            raise
+        except OSError as error:
+            failed(str(error))
+        else:
+            ended(states.done, fields=fields)
 
 
 async def command(folder: Path, *arguments: str) -> Any:
@@ -70,39 +92,67 @@ async def command(folder: Path, *arguments: str) -> Any:
     Raises:
         AwsError: it failed; the message is what it said last.
     """
-    process = await asyncio.create_subprocess_exec(
+    return await process("penchant.cli.main", "-C", str(folder), *arguments, "--json")
+
+
+async def task(work: msgspec.Struct) -> Any:
+    """Do one of the `penchant.http.personalize.worker` tasks in a process of its own; raises as `command`."""
+    return await process("penchant.http.personalize.worker", given=msgspec.json.encode(work))
+
+
+async def process(module: str, *arguments: str, given: bytes = b"") -> Any:
+    """Run a module as a process that answers in JSON; ``given`` is its standard input.
+
+    Raises:
+        AwsError: it failed; the message is what it said last.
+    """
+    running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "penchant.cli.main",
-        "-C",
-        str(folder),
+        module,
         *arguments,
-        "--json",
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await process.communicate()
+        out, err = await running.communicate(given)
     except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
+        running.terminate()
+        await running.wait()
         raise
-    if process.returncode != 0:
-        lines = err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+    if running.returncode != 0:
+        lines = err.decode(errors="replace").strip().splitlines() or [f"exit code {running.returncode}"]
         raise invalid(lines[-1])
     return msgspec.json.decode(out)
 
 
-def located(location: str, buckets: dict[str, str]) -> list[Path]:
+def located(location: str, buckets: dict[str, str], endings: tuple[str, ...] = _TABLES) -> list[Path]:
     """Return the files of a data location: ``s3://bucket/key`` with the bucket mounted as a folder.
 
     Raises:
         AwsError: the bucket is not mounted, the key leaves its folder, or there is no file of a known kind.
     """
+    target = place(location, buckets)
+    if target.is_file():
+        return [target]
+    files = sorted(path for path in target.iterdir() if path.is_file()) if target.is_dir() else []
+    found = [path for path in files if path.name.endswith(endings)]
+    if not found:
+        raise invalid(f"There is no file at '{location[:200]}'. Accepted endings: {', '.join(endings)}.")
+    return found
+
+
+def place(location: str, buckets: dict[str, str]) -> Path:
+    """Return the path that ``s3://bucket/key`` stands for, there or not.
+
+    Raises:
+        AwsError: the bucket is not mounted, or the key leaves its folder.
+    """
     rest = location.removeprefix("s3://")
     bucket, _, key = rest.partition("/")
-    if rest == location or not bucket:
-        raise invalid(f"dataLocation '{location[:200]}' is not of the form s3://bucket/key.")
+    if rest == location or not bucket or "\0" in key:
+        raise invalid(f"'{location[:200]}' is not of the form s3://bucket/key.")
     folder = buckets.get(bucket)
     if folder is None:
         raise invalid(
@@ -112,17 +162,8 @@ def located(location: str, buckets: dict[str, str]) -> list[Path]:
     root = Path(folder).resolve()
     target = (root / key).resolve()
     if not target.is_relative_to(root):
-        raise invalid(f"dataLocation '{location[:200]}' leaves its bucket.")
-    if target.is_file():
-        return [target]
-    files = _files(target) if target.is_dir() else []
-    if not files:
-        raise invalid(f"There is no file at '{location[:200]}'. Accepted endings: {', '.join(_ENDINGS)}.")
-    return files
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(_ENDINGS))
+        raise invalid(f"'{location[:200]}' leaves its bucket.")
+    return target
 
 
 def import_arguments(dataset_type: str, files: Sequence[Path]) -> list[str]:

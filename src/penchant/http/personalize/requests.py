@@ -1,8 +1,9 @@
 """The requests of the control plane, field for field as clients send them, and who may send them."""
 
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import msgspec
+from msgspec import Meta
 
 from penchant.http.personalize.errors import AwsError, invalid
 
@@ -111,6 +112,63 @@ class CreateEventTracker(Asked, frozen=True, kw_only=True):
 
     name: str
     dataset_group_arn: str
+
+
+class UpdateRecommender(Asked, frozen=True, kw_only=True):
+    """Another configuration for a recommender."""
+
+    recommender_arn: str
+    recommender_config: dict[str, Any]
+
+
+class RecommenderNamed(Asked, frozen=True, kw_only=True):
+    """StartRecommender and StopRecommender."""
+
+    recommender_arn: str
+
+
+class Place(Asked, frozen=True, kw_only=True):
+    """A path of a bucket."""
+
+    path: str
+
+
+class JobInput(Asked, frozen=True, kw_only=True):
+    """Where a batch job reads."""
+
+    s3_data_source: Place = msgspec.field(name="s3DataSource")
+
+
+class JobOutput(Asked, frozen=True, kw_only=True):
+    """Where a batch job writes."""
+
+    s3_data_destination: Place = msgspec.field(name="s3DataDestination")
+
+
+class CreateBatchSegmentJob(Asked, frozen=True, kw_only=True):
+    """The users most likely to want what each line of a file names."""
+
+    job_name: str
+    solution_version_arn: str
+    job_input: JobInput
+    job_output: JobOutput
+    role_arn: str | None = None
+    filter_arn: str | None = None
+    num_results: Annotated[int, Meta(ge=1, le=5_000_000)] = 25
+
+
+class CreateBatchInferenceJob(Asked, frozen=True, kw_only=True):
+    """Recommendations for each line of a file."""
+
+    job_name: str
+    solution_version_arn: str
+    job_input: JobInput
+    job_output: JobOutput
+    role_arn: str | None = None
+    filter_arn: str | None = None
+    num_results: Annotated[int, Meta(ge=1, le=500)] = 25
+    batch_inference_job_config: dict[str, Any] = {}
+    batch_inference_job_mode: str = "BATCH_INFERENCE"
 
 
 class GetSolutionMetrics(Asked, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from litestar.response.base import ASGIResponse
 
 from penchant.http.backend import Backend
 from penchant.http.personalize.control import Control
+from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, aws_error, aws_response, invalid
 from penchant.http.personalize.groups import Groups
 from penchant.http.personalize.jobs import Jobs
@@ -43,7 +44,15 @@ class Personalize:
         self._store = Store(workspace.folder)
         self._groups = Groups(backend)
         self._jobs = Jobs(self._store, self._clock)
-        self.control = Control(self._store, self._groups, self._jobs, self._clock, settings.buckets)
+        self.control = Control(
+            Desk(
+                store=self._store,
+                groups=self._groups,
+                jobs=self._jobs,
+                clock=self._clock,
+                buckets=settings.buckets,
+            )
+        )
         runtime = Runtime(self._store, self._groups, self._clock)
         self.runtime: dict[str, Answer] = {
             "/recommendations": runtime.recommendations,

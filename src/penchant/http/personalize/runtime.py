@@ -12,8 +12,11 @@ from penchant.feed.explore import EXPLORE
 from penchant.feed.filter_parse import parse_values
 from penchant.feed.types import Slot
 from penchant.http.checks import check_events
-from penchant.http.personalize.errors import invalid, not_found
+from penchant.http.personalize.errors import AwsError, invalid, not_found
 from penchant.http.personalize.groups import OWN, Groups
+from penchant.http.personalize.kinds import ACTIVE
+from penchant.http.personalize.ranking import shares
+from penchant.http.personalize.recipes import plain_name
 from penchant.http.personalize.requests import Access, decoded
 from penchant.http.personalize.runtime_requests import (
     EventIn,
@@ -94,7 +97,7 @@ class Runtime:
             items = serving.passing(asked.user_id, items, filters)
         ranked = serving.rank(asked.user_id, items, model=target.model)
         metadata = _columns(asked.metadata_columns, target, serving)
-        shares = _shares([score for _, score in ranked])
+        parts = shares([score for _, score in ranked])
         return {
             "personalizedRanking": [
                 {
@@ -102,7 +105,7 @@ class Runtime:
                     **({} if share is None else {"score": share}),
                     **_metadata(serving, item_id, metadata if share is not None else ()),
                 }
-                for (item_id, _), share in zip(ranked, shares, strict=True)
+                for (item_id, _), share in zip(ranked, parts, strict=True)
             ],
             "recommendationId": uuid.uuid4().hex,
         }
@@ -177,18 +180,17 @@ class Runtime:
         if resource.kind == "recommender":
             trained, config = resource, resource.fields["recommenderConfig"]
         elif resource.kind == "campaign":
-            trained, config = (
-                self._store.get(path_of(resource.fields["_solutionArn"])),
-                resource.fields["campaignConfig"],
-            )
+            trained = self._store.get(path_of(resource.fields["solutionVersionArn"]))
+            config = resource.fields["campaignConfig"]
         else:
             raise invalid(f"{arn} is neither a campaign nor a recommender.")
-        role = trained.fields["_role"]
+        if resource.status != ACTIVE:
+            raise AwsError("ResourceInUseException", f"{resource.arn} is {resource.status}.", status=409)
         return _Target(
             group=resource.group,
-            feed=trained.name,
-            role=role,
-            model=trained.name,
+            feed=plain_name(resource.path),
+            role=trained.fields["_role"],
+            model=trained.fields["_model"],
             metadata=bool(config.get("enableMetadataWithRecommendations")),
         )
 
@@ -296,14 +298,3 @@ def _columns(asked: dict[str, list[str]], target: _Target, serving: Serving) -> 
         if column.lower() not in {name.lower() for name in known}:
             raise invalid(f"Items have no column '{column[:100]}'. {did_you_mean(column, known)}".strip())
     return columns
-
-
-def _shares(scores: Sequence[float | None]) -> list[float | None]:
-    """Return scores as shares that sum to 1: softmax over the items that have one."""
-    known = [score for score in scores if score is not None]
-    if not known:
-        return [None] * len(scores)
-    top = max(known)
-    weights = [None if score is None else math.exp(score - top) for score in scores]
-    total = sum(weight for weight in weights if weight is not None)
-    return [None if weight is None else weight / total for weight in weights]

@@ -11,10 +11,12 @@ from typing import Any, final
 import msgspec
 
 from penchant.http.personalize.errors import AwsError, invalid, not_found
+from penchant.kernel.errors import InputError
 
 FILE = "personalize.sqlite"
 PREFIX = "arn:aws:personalize:local:000000000000:"
-_ARN = re.compile(r"arn:[\w-]*:personalize:[\w-]*:\d*:(?P<path>[\w./-]+)")
+_ARN = re.compile(r"arn:[\w-]*:personalize:[\w-]*:\d*:(?P<path>[\w./$-]+)")
+FORMAT = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -85,10 +87,23 @@ class Store:
         self._db = sqlite3.connect(folder / FILE, timeout=10.0, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._check_format(folder / FILE)
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS resources (path TEXT PRIMARY KEY, kind TEXT NOT NULL, "
             "document BLOB NOT NULL) WITHOUT ROWID"
         )
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _check_format(self, path: Path) -> None:
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if tables and version != FORMAT:
+            self._db.close()
+            raise InputError(
+                f"resources of format {version}, this version reads {FORMAT}.",
+                where=str(path),
+                fix="Remove the file and the folder groups, and create the resources again.",
+            )
 
     def add(self, resource: Resource) -> None:
         """Store a new resource.

@@ -1,0 +1,65 @@
+"""Does one task of `penchant.http.personalize.tasks` as a process of its own.
+
+The task comes on standard input, the answer goes to standard output, both as JSON. What fails is one sentence
+on standard error and exit code 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penchant.data.log_snapshot import snapshot_of
+from penchant.evaluation.leaderboard import evaluate
+from penchant.evaluation.segments import segment_quality
+from penchant.http.personalize.inference import infer
+from penchant.http.personalize.segments import segment
+from penchant.http.personalize.tasks import AnyTask, Infer, Measure, Segment
+from penchant.kernel.errors import InputError, PenchantError
+from penchant.kernel.progress import Silent
+from penchant.models.ials import Ials
+from penchant.workspace.service import Workspace
+
+
+def do(task: AnyTask) -> Any:
+    """Do a task and return its answer."""
+    workspace = Workspace.open(Path(task.folder))
+    try:
+        match task:
+            case Measure():
+                return measure(workspace, task)
+            case Infer():
+                return infer(workspace, task)
+            case Segment():
+                return segment(workspace, task)
+    finally:
+        workspace.close()
+
+
+def measure(workspace: Workspace, task: Measure) -> dict[str, float]:
+    """Return the metrics of one recipe under Amazon's names, tested on the newest tenth of the data."""
+    recipe = workspace.settings.recipes[task.recipe]
+    seed = workspace.settings.workspace.seed
+    data = snapshot_of(workspace.log)
+    if task.segments:
+        if not isinstance(recipe, Ials):
+            raise InputError("segments need the recipe ials.")
+        return segment_quality(data, recipe, seed=seed).amazon()
+    board = evaluate({task.recipe: recipe}, data, "time", seed=seed, progress=Silent())
+    return next(entry.amazon for entry in board.entries if entry.name == task.recipe)
+
+
+def main() -> int:
+    """Run one task and return the exit code."""
+    try:
+        answer = do(msgspec.json.decode(sys.stdin.buffer.read(), type=AnyTask))
+    except PenchantError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 
 from penchant.kernel.errors import InputError, NotFound
 from penchant.workspace import settings as module
-from penchant.workspace.settings import (
-    BlockSettings,
-    FeedSettings,
-    Section,
-    Settings,
-)
+from penchant.workspace.feed_settings import BlockSettings, FeedSettings
+from penchant.workspace.settings import Settings
 from penchant.workspace.template import TEMPLATE
 from penchant.workspace.toml import to_toml
 
@@ -132,6 +128,29 @@ MISTAKES = [
         "[feeds.home]\nblocks = [{source = 'newest'}]\nfallback = 'popular'",
         "feeds.home.fallback: there is no recipe named 'popular'.",
     ),
+    ("[filters]\nx = 'INCLUDE ItemID'", "filters.x: the filter is not understood at column 15"),
+    (
+        "[filters]\nx = 'INCLUDE UserID WHERE Users.AGE > 3'",
+        "filters.x: a feed is filtered by ItemID, not by UserID.",
+    ),
+    (
+        "[filters]\nnew = 'INCLUDE ItemID WHERE Items.A > 3'\n"
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nfilters = ['neu']",
+        "feeds.home.filters[0]: there is no filter named 'neu'. Did you mean 'new'?",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\npromotions = [{filter = 'new', percent = 10}]",
+        "feeds.home.promotions[0].filter: there is no filter named 'new'.",
+    ),
+    (
+        "[filters]\nnew = 'INCLUDE ItemID WHERE Items.A > 3'\n[feeds.home]\nblocks = [{source = 'newest'}]\n"
+        "promotions = [{filter = 'new', percent = 60}, {filter = 'new', percent = 50}]",
+        "feeds.home.promotions: they ask for 110% of the places.",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nnegative = {events = {}}",
+        "feeds.home.negative.events",
+    ),
     ("[server", "not valid TOML"),
 ]
 
@@ -194,6 +213,5 @@ def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
 
 def test_sections_are_frozen() -> None:
     block = BlockSettings(source="x")
-    assert isinstance(block, Section)
     with pytest.raises(AttributeError):
         block.take = 2  # pyright: ignore[reportAttributeAccessIssue] # that it is refused is the point

@@ -102,9 +102,11 @@ class EventLog(Protocol):
         ...
 
     def scan(
-        self, kind: str, *, upto: int | None = None, columns: Sequence[str] | None = None
+        self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[ArrowBatch]:
-        """Yield all events of a kind numbered at most ``upto``, in order: `COLUMNS` and ``number`` int64.
+        """Yield all events of a kind numbered above ``after`` and at most ``upto``, in order.
+
+        A batch has `COLUMNS` and ``number`` int64.
 
         ``columns`` limits the `COLUMNS` that are read; ``number`` always comes last.
         """

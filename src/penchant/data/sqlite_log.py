@@ -186,19 +186,19 @@ class SqliteLog:
         return events
 
     def scan(
-        self, kind: str, *, upto: int | None = None, columns: Sequence[str] | None = None
+        self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[ArrowBatch]:
-        """Yield all events of a kind numbered at most ``upto``, in order; see `EventLog.scan`.
+        """Yield the events of a kind above ``after`` and at most ``upto``, in order; see `EventLog.scan`.
 
         What was there at the call is what comes, whatever is appended or sealed while the caller reads.
         """
         _check_kind(kind)
         head = self.head()
         names = COLUMNS[kind].names if columns is None else list(columns)
-        return self._scan(kind, head if upto is None else min(upto, head), names)
+        return self._scan(kind, after, head if upto is None else min(upto, head), names)
 
-    def _scan(self, kind: str, end: int, names: list[str]) -> Iterator[ArrowBatch]:
-        position = 0  # all events of the kind up to here were yielded, wherever they are by now
+    def _scan(self, kind: str, after: int, end: int, names: list[str]) -> Iterator[ArrowBatch]:
+        position = after  # all events of the kind up to here were yielded, wherever they are by now
         while position < end:
             with self._store.reading() as con:
                 found = segments_between(con, after=position, upto=end, kind=kind, limit=1)

@@ -69,23 +69,25 @@ def run_promoted(
 
     The request's filters apply to the items that are not promoted, a promotion's to its own only (as Amazon
     Personalize does). Promoted items keep their order among themselves. Where fewer exist than asked, as many
-    as exist are placed. The propensity of every slot of a feed with promotions is unknown: None.
+    as exist are placed, and the trace says how many were missing; a feed too small for one place each gives
+    them to the first. The propensity of every slot of a feed with promotions is unknown: None.
     """
     filtered = replace(plan, rules=(*plan.rules, *rules)) if rules else plan
     if not promotions:
         return run(filtered, request, rng, explain=explain)
-    asked = sum(promotion.slots(request.k) for promotion in promotions)
-    if asked > request.k:
-        raise InputError(
-            f"the promotions ask for {asked} of {request.k} slots.", fix="Lower the percentages."
-        )
+    percent = sum(promotion.percent for promotion in promotions)
+    if percent > 100:
+        raise InputError(f"the promotions ask for {percent}% of the places.", fix="Lower the percentages.")
     placed: list[Slot] = []
     trace: list[Step] = []
     for promotion in promotions:
+        asked = min(promotion.slots(request.k), request.k - len(placed))
+        if asked == 0:
+            continue
         own = replace(plan, rules=(*plan.rules, promotion.rule))
-        part = run(own, _without(request, placed, promotion.slots(request.k)), rng, explain=explain)
+        part = run(own, _without(request, placed, asked), rng, explain=explain)
         placed += [msgspec.structs.replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
-        trace += part.trace
+        trace += [*part.trace, _told(promotion, asked, len(part.slots))]
     others: tuple[Slot, ...] = ()
     if len(placed) < request.k:
         rest = run(filtered, _without(request, placed, request.k - len(placed)), rng, explain=explain)
@@ -103,6 +105,11 @@ def run_promoted(
         slots=tuple(msgspec.structs.replace(slot, propensity=None) for slot in merged),
         trace=tuple(trace),
     )
+
+
+def _told(promotion: Promotion, asked: int, placed: int) -> Step:
+    missing = {"no more items": asked - placed} if placed < asked else {}
+    return Step(stage=f"promotion {promotion.name}", rows_in=asked, rows_out=placed, ms=0.0, dropped=missing)
 
 
 def _without(request: Request, placed: Sequence[Slot], k: int) -> Request:

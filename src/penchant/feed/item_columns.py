@@ -42,13 +42,30 @@ class Labels:
         hit[[code for code in map(self.names.get, wanted) if code is not None]] = True
         if self.single:
             return hit[self.first[rows]]
+        owner, codes = self._spread(rows)
+        out = np.zeros(len(rows), np.bool_)
+        out[owner[hit[codes]]] = True
+        return out
+
+    def of_row(self, row: int) -> Rows:
+        """Return the codes of one row; none for a row beyond the columns."""
+        return (
+            self.codes[self.indptr[row] : self.indptr[row + 1]] if row < len(self.first) else self.codes[:0]
+        )
+
+    def sums(self, values: F64, rows: Rows) -> F64:
+        """Return the sum of ``values`` (names,) over the labels of each row, 0 beyond the columns."""
+        inside = rows < len(self.first)
+        known = np.where(inside, rows, 0)
+        owner, codes = self._spread(known)
+        return np.where(inside, np.bincount(owner, values[codes], minlength=len(rows)), 0.0)
+
+    def _spread(self, rows: Rows) -> tuple[I64, Rows]:
+        """Return all labels of ``rows``: whose (its place in ``rows``) and which."""
         starts, lengths = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
         owner = np.repeat(np.arange(len(rows)), lengths)
         offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        found = hit[self.codes[np.repeat(starts, lengths) + offset]]
-        out = np.zeros(len(rows), np.bool_)
-        out[owner[found]] = True
-        return out
+        return owner, self.codes[np.repeat(starts, lengths) + offset]
 
 
 Column: TypeAlias = Numbers | Labels
@@ -106,6 +123,18 @@ def labels_of(value: Value) -> list[str]:
     return [part for part in value.split("|") if part] if isinstance(value, str) else [f"{value:g}"]
 
 
+def labels_of_numbers(column: Numbers) -> Labels:
+    """Return each different number as a label."""
+    values, codes = np.unique(column.values, return_inverse=True, equal_nan=True)
+    missing = np.isnan(column.values)
+    names = {
+        str(int(value)) if value.is_integer() else str(value): i
+        for i, value in enumerate(values.tolist())
+        if value == value
+    }
+    return _single(np.where(missing, -1, codes).astype(np.int32), names)
+
+
 def _column(column: ArrowColumn) -> Column:
     kind = column.type
     if pa.types.is_boolean(kind):
@@ -120,6 +149,7 @@ def _labels(column: ArrowColumn) -> Labels:
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not pa.types.is_list(flat.type) and not pa.types.is_large_list(flat.type):
         text = flat.cast(pa.string())
+        text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
         if not pc.any(pc.match_substring(text, "|")).as_py():
             encoded = text.dictionary_encode()
             codes = _to_numpy(pc.fill_null(encoded.indices, -1)).astype(np.int32)
@@ -130,7 +160,10 @@ def _labels(column: ArrowColumn) -> Labels:
     encoded = pc.list_flatten(flat).dictionary_encode()
     codes = _to_numpy(pc.fill_null(encoded.indices, -1)).astype(np.int32)
     names = {name: i for i, name in enumerate(encoded.dictionary.to_pylist())}
-    return _many(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, names)
+    said = (codes >= 0) & (codes != names.get("", -1))  # an empty part of a|b||c says nothing
+    before = np.concatenate([[0], np.cumsum(said)])
+    indptr = before[np.concatenate([[0], np.cumsum(lengths)])]
+    return _many(indptr.astype(np.int64), codes[said], names)
 
 
 def _single(codes: Rows, names: Mapping[str, int]) -> Labels:

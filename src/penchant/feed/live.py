@@ -15,6 +15,7 @@ from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, Use
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.feed.item_columns import properties_of
+from penchant.feed.showings import Showings
 from penchant.feed.shown import Shown
 from penchant.kernel.arrays import Rows, readonly
 from penchant.kernel.ids import Vocab
@@ -120,14 +121,27 @@ class _Tail:
 
 @final
 class Live:
-    """Histories, follows and catalogue as of event number ``head``. One thread folds, any number read."""
+    """Histories, follows and catalogue as of event number ``head``. One thread folds, any number read.
+
+    ``showings`` holds what users were shown up to the snapshot, where somebody asks for it; events of the
+    types ``negative`` are no success of what was shown.
+    """
 
     def __init__(
-        self, snapshot: Snapshot, *, max_users: int = 100_000, max_events: int = 500, author: str = "author"
+        self,
+        snapshot: Snapshot,
+        *,
+        max_users: int = 100_000,
+        max_events: int = 500,
+        author: str = "author",
+        showings: Showings | None = None,
+        negative: frozenset[str] = frozenset(),
     ) -> None:
         self.snapshot = snapshot
         self.catalogue = LiveCatalogue(snapshot)
         self.shown = Shown(snapshot.impressions)
+        self.showings = showings
+        self._negative = negative
         self.author = author
         self._authors: dict[str, list[int]] | None = None  # found when first asked for
         self.head = snapshot.head
@@ -165,11 +179,7 @@ class Live:
                 case Followed():
                     self._tail(event.user_id).follows[event.followed_id] = event.active
                 case Served():
-                    rows = [self.catalogue.row(slot.item_id) for slot in event.slots]
-                    self.shown.served(as_rows(row for row in rows if row >= 0), len(self.catalogue))
-                    tail = self._tails.get(event.user_id)
-                    if tail is not None:
-                        tail.served = event
+                    self._serve(event)
                 case UserPut():
                     self._tail(event.user_id).properties = dict(event.properties)
             self.head = number
@@ -227,6 +237,18 @@ class Live:
         if new and author is not None and self._authors is not None:
             self._authors.setdefault(str(author), []).append(self.catalogue.row(event.item_id))
 
+    def _serve(self, event: Served) -> None:
+        rows = self._known_rows(slot.item_id for slot in event.slots)
+        self.shown.served(rows, len(self.catalogue))
+        if self.showings is not None:
+            self.showings.add(event.user_id, event.event_id, event.timestamp, rows)
+        tail = self._tails.get(event.user_id)
+        if tail is not None:
+            tail.served = event
+
+    def _known_rows(self, item_ids: Iterable[str]) -> Rows:
+        return as_rows(row for row in map(self.catalogue.row, item_ids) if row >= 0)
+
     def _act(self, event: Acted) -> tuple[int, int, float, int, float]:
         item = self.catalogue.ensure(event.item_id)
         self._show(event, item)
@@ -237,17 +259,25 @@ class Live:
         tail = self._tail(event.user_id)
         if event.session_id is not None and event.user_id != anonymous(event.session_id):
             self._join(tail, anonymous(event.session_id))
+            if self.showings is not None:
+                self.showings.join(event.user_id, anonymous(event.session_id))
         tail.events.append((item, event.timestamp, kind, value))
         return self.user(event.user_id), item, event.timestamp, kind, value
 
     def _show(self, event: Acted, item: int) -> None:
         """Count an action on something shown; a list that no feed of ours gave is counted as shown, too."""
         size = len(self.catalogue)
-        if event.recommendation_id is not None or event.impression:
+        followed = event.recommendation_id is not None or bool(event.impression)
+        if followed and event.event_type not in self._negative:
             self.shown.acted(item, size)
-        if event.impression and event.recommendation_id is None:
-            rows = [self.catalogue.row(id_) for id_ in event.impression]
-            self.shown.served(as_rows(row for row in rows if row >= 0), size)
+        if not event.impression:
+            return
+        rows = self._known_rows(event.impression)
+        if event.recommendation_id is None:
+            self.shown.served(rows, size)
+        if self.showings is not None:
+            name = event.recommendation_id or event.event_id
+            self.showings.add(event.user_id, name, event.timestamp, rows)
 
     def _join(self, tail: _Tail, stranger: str) -> None:
         """Give a user what it did in this session before it was known by name."""

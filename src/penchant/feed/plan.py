@@ -1,7 +1,9 @@
 """A feed as data: what runs, in run order."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from penchant.feed.profile import Profile
 from penchant.feed.types import Mixer, Ranker, Rule, Source
 from penchant.kernel.errors import Defect
 
@@ -9,6 +11,10 @@ from penchant.kernel.errors import Defect
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Sources, then rules, then the ranker, then late rules, then the mixer.
+
+    ``profile`` says which of the user's events the sources learn from. The ranker orders each source
+    but those of ``unranked``. ``depth`` is how many times more candidates than places are fetched:
+    above 1 where what follows reorders them; ``at_least`` is how many a source is asked for in any case.
 
     ``rules`` judge what the sources gave, ``late_rules`` what the ranker ordered. ``fallback`` fills up when
     the sources' eligible candidates are fewer than asked; it gives every item of the catalogue and cannot
@@ -22,6 +28,10 @@ class Plan:
     rules: tuple[Rule, ...] = ()
     ranker: Ranker | None = None
     late_rules: tuple[Rule, ...] = ()
+    profile: Profile | None = None
+    unranked: frozenset[str] = frozenset()
+    depth: int = 1
+    at_least: Mapping[str, int] = field(default_factory=dict[str, int])
     mixer: Mixer
     fallback: Source
     model_version: str = ""

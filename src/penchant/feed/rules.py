@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penchant.feed.live import Live
+from penchant.feed.live_columns import LiveColumns, says_yes
 from penchant.feed.types import Candidates, Request, Verdict
 from penchant.kernel.arrays import Bools, Rows, readonly
 
@@ -39,7 +41,58 @@ class Seen:
             if self.again_after is not None:
                 counts &= history.timestamp > request.now - self.again_after
             rows = rows[counts]
-        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason="seen")
+        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Not what the user was shown ``hide_after`` times within ``again_after`` seconds and did nothing with.
+
+    Only impressions after the user's last action on the item count.
+    """
+
+    name: str = "shown"
+    hide_after: int = 5
+    again_after: float
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep what the user was not shown too often."""
+        rows, times = np.unique(request.shown.since(request.now - self.again_after), return_counts=True)
+        tired = rows[times >= self.hide_after]
+        if len(tired):
+            tired = tired[[not self._taken_since(request, row) for row in tired.tolist()]]
+        return Verdict(keep=readonly(outside(candidates, tired, len(request.catalogue))), reason=self.name)
+
+    def _taken_since(self, request: Request, row: int) -> bool:
+        """Return whether too few of an item's impressions came after the user's last action on it."""
+        taken = request.history.timestamp[request.history.item == row]
+        if len(taken) == 0:
+            return False
+        since = max(float(taken.max()), request.now - self.again_after)
+        return int((request.shown.since(since) == row).sum()) < self.hide_after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitive:
+    """No items whose ``property`` says yes, except for users whose property ``allowed_by`` does.
+
+    An item without the property is not sensitive, a user without it is not allowed.
+    """
+
+    name: str = "sensitive"
+    property: str
+    allowed_by: str | None
+    live: Live
+    columns: LiveColumns
+
+    def judge(self, request: Request, candidates: Candidates) -> Verdict:
+        """Keep what is not sensitive, or everything."""
+        if self.allowed_by is not None:
+            about = self.live.properties(request.user_id, request.user)
+            if says_yes(about.get(self.allowed_by)):
+                return Verdict(keep=readonly(np.ones(len(candidates), np.bool_)), reason=self.name)
+        keep = ~self.columns.flagged(self.property, candidates.items, request.now)
+        return Verdict(keep=readonly(keep), reason=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

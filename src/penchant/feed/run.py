@@ -59,6 +59,7 @@ class _Run:
     def __init__(self, plan: Plan, request: Request, rng: Generator) -> None:
         self.plan = plan
         self.request = request
+        self.asked = request if plan.profile is None else plan.profile.of(request)  # as sources see it
         self.rng = rng
         self.trace: list[Step] = []
         self._started = perf_counter()
@@ -89,7 +90,7 @@ class _Run:
 
         def told(slot: Slot) -> Slot:
             source = sources.get(slot.source)
-            why = source.why(self.request, slot.item) if isinstance(source, Explains) else ""
+            why = source.why(self.asked, slot.item) if isinstance(source, Explains) else ""
             return msgspec.structs.replace(slot, why=why)
 
         return self._stage("explain", len(slots), lambda: tuple(map(told, slots))) or tuple(slots)
@@ -101,7 +102,8 @@ class _Run:
         asked again for a multiple, until there are enough or it has no more.
         """
         k, request = self.request.k, self.request
-        ask = k + min(len(request.history) + len(request.exclude), _SPARE_MOST)
+        wanted = max(k * self.plan.depth, self.plan.at_least.get(source.name, 0))
+        ask = wanted + min(len(request.history) + len(request.exclude), _SPARE_MOST)
         while True:
             found = self._fetch(source, ask)
             kept = self._ranked(self._judged(found, self.plan.rules))
@@ -116,7 +118,7 @@ class _Run:
             late = StageFailed(f"{spent:.0f} ms of {self.plan.budget_ms:g} ms were spent.", where=stage)
             self.trace.append(Step(stage=stage, rows_in=0, rows_out=0, ms=0.0, failure=str(late)))
             return _none(source.name)
-        found = self._stage(stage, 0, lambda: source.fetch(self.request, k))
+        found = self._stage(stage, 0, lambda: source.fetch(self.asked, k))
         return _none(source.name) if found is None else found
 
     def _judged(self, candidates: Candidates, rules: Sequence[Rule]) -> Candidates:
@@ -159,8 +161,8 @@ class _Run:
 
     def _ranked(self, candidates: Candidates) -> Candidates:
         ranker = self.plan.ranker
-        if ranker is None or len(candidates) == 0:
-            return candidates
+        if ranker is None or len(candidates) == 0 or candidates.source in self.plan.unranked:
+            return self._judged(candidates, self.plan.late_rules)
         n = len(candidates)
         ordered = self._stage(f"ranker {ranker.name}", n, lambda: _order(ranker, self.request, candidates))
         return self._judged(candidates if ordered is None else ordered, self.plan.late_rules)

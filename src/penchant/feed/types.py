@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from penchant.data.interactions import Interactions
-from penchant.kernel.arrays import F32, Bools, Rows, readonly
+from penchant.kernel.arrays import F32, F64, Bools, Rows, readonly
 from penchant.kernel.ids import Vocab
 
 
@@ -41,12 +41,27 @@ class Catalogue(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Impressions:
+    """What a user was shown lately: parallel, oldest first."""
+
+    items: Rows  # (n,) catalogue rows
+    timestamps: F64  # (n,) seconds, UTC
+
+    def since(self, time: float) -> Rows:
+        """Return the rows shown after a time, one entry an impression."""
+        return self.items[np.searchsorted(self.timestamps, time, side="right") :]
+
+
+NOTHING_SHOWN = Impressions(items=readonly(np.zeros(0, np.int32)), timestamps=readonly(np.zeros(0)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a feed is asked for, resolved to catalogue rows.
 
     ``user`` is the row in the serving snapshot's users, -1 for somebody it does not know. ``history`` is all
     that is known of the user, oldest first, item rows of the catalogue; ``fresh`` says that part of it is
-    newer than the snapshot.
+    newer than the snapshot. ``shown`` is kept only where a feed asks for it.
     """
 
     request_id: str
@@ -61,6 +76,7 @@ class Request:
     item: int = -1  # anchor of a related-items feed
     exclude: Rows = field(default_factory=lambda: readonly(np.zeros(0, np.int32)))
     context: Mapping[str, str] = field(default_factory=dict[str, str])
+    shown: Impressions = NOTHING_SHOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

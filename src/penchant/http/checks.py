@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 from litestar import Request
 
 from penchant.data.events import MAX_ID_CHARACTERS, AnyEvent
+from penchant.feed.filter_parse import parse_values
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
@@ -42,6 +43,40 @@ def known_parameters(request: Request[Any, Any, Any], known: Collection[str]) ->
     for name in request.query_params:
         if name not in known:
             raise InputError("unknown query parameter.", where=name, fix=did_you_mean(name, known))
+
+
+def filter_values_of(given: Sequence[str]) -> dict[str, list[str | float]]:
+    """Return the values of each parameter of filters, from texts NAME=VALUE.
+
+    Raises:
+        InputError: one is not of that form, or a name comes twice.
+    """
+    values: dict[str, list[str | float]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in values:
+            raise InputError(
+                f"{text[:80]!r} is not accepted: each parameter once, as NAME=VALUE.",
+                where="filter_values",
+                fix='Write several values of one parameter as NAME="a","b".',
+            )
+        values[name] = parse_values(value)
+    return values
+
+
+def promotion_of(text: str) -> tuple[str, int]:
+    """Return the filter and the percentage of a promotion, from a text FILTER:PERCENT.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    name, _, percent = text.rpartition(":")
+    if not name or not (percent.isascii() and percent.isdigit() and 1 <= int(percent[:4]) <= 100):
+        raise InputError(
+            f"{text[:80]!r} is not accepted: a filter and 1 to 100 percent, as FILTER:PERCENT.",
+            where="promotion",
+        )
+    return name, int(percent)
 
 
 def check_number(n: int, most: int, where: str, setting: str) -> None:

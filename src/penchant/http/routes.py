@@ -11,7 +11,14 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from penchant.data.events import AnyEvent, ItemPut, UserPut
 from penchant.http.backend import Backend
-from penchant.http.checks import check_events, check_number, known_parameters, path_id
+from penchant.http.checks import (
+    check_events,
+    check_number,
+    filter_values_of,
+    known_parameters,
+    path_id,
+    promotion_of,
+)
 from penchant.http.errors import ErrorAnswer
 from penchant.http.metrics import CONTENT_TYPE
 from penchant.http.reply import Reply
@@ -69,6 +76,31 @@ Excluded: TypeAlias = Annotated[
     list[str] | None, QueryParameter(description="An item not to give; repeat it for several.")
 ]
 
+Filters: TypeAlias = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="filter",
+        description="A filter of the settings that every item has to pass; repeat for several.",
+    ),
+]
+FilterValues: TypeAlias = Annotated[
+    list[str] | None,
+    QueryParameter(
+        description="NAME=VALUE for a $parameter of the filters and promotions, several values as "
+        '"a","b"; repeat it for several parameters.'
+    ),
+]
+Promotions: TypeAlias = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="promotion",
+        description="FILTER:PERCENT, a share of the places for items that pass a filter; may be repeated.",
+    ),
+]
+
+
+_FEED_PARAMETERS = ("k", "explain", "item", "exclude", "filter", "filter_values", "promotion")
+
 
 def backend_of(request: AnyRequest) -> Backend:
     """Return what stands behind the routes."""
@@ -91,16 +123,27 @@ def get_feed(
     explain: Explain = False,
     item: Anchor = None,
     exclude: Excluded = None,
+    filters: Filters = None,
+    filter_values: FilterValues = None,
+    promotions: Promotions = None,
 ) -> Reply:
     """Return k items for a user. A user nobody knows gets what the feed gives to strangers."""
-    known_parameters(request, ("k", "explain", "item", "exclude"))
+    known_parameters(request, _FEED_PARAMETERS)
     backend = backend_of(request)
     unwanted = exclude or ()
     check_number(
         len(unwanted), backend.workspace.settings.server.max_exclude, "exclude", "[server] max_exclude"
     )
     answer = backend.serving.feed(
-        path_id(feed, "feed"), path_id(user, "user"), k=k, exclude=unwanted, item_id=item, explain=explain
+        path_id(feed, "feed"),
+        path_id(user, "user"),
+        k=k,
+        exclude=unwanted,
+        item_id=item,
+        filters=filters or (),
+        filter_values=filter_values_of(filter_values or ()),
+        promotions=[promotion_of(text) for text in promotions or ()],
+        explain=explain,
     )
     backend.metrics.feed(answer)
     return Reply(feed_answer(answer, explain=explain))

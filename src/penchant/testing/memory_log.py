@@ -45,11 +45,11 @@ class MemoryLog:
         return list(enumerate(self._events[after : after + limit], after + 1))
 
     def scan(
-        self, kind: str, *, upto: int | None = None, columns: Sequence[str] | None = None
+        self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[ArrowBatch]:
-        """Yield one batch of all events of a kind numbered at most ``upto``."""
+        """Yield one batch of all events of a kind numbered above ``after`` and at most ``upto``."""
         upto = self.head() if upto is None else upto
-        chosen = [(n, e) for n, e in enumerate(self._events[:upto], 1) if kind_of(e) == kind]
+        chosen = [(n, e) for n, e in enumerate(self._events[:upto], 1) if n > after and kind_of(e) == kind]
         if chosen:
             batch = to_batch(kind, [event for _, event in chosen])
             numbers = pa.array([number for number, _ in chosen], pa.int64())

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -13,12 +13,13 @@ from penchant.data.interactions import Interactions
 from penchant.feed.filter_rule import Filtered, Promotion
 from penchant.feed.filter_run import Facts, Filter, compile_filter
 from penchant.feed.item_columns import Columns
-from penchant.feed.live import Live
+from penchant.feed.live_columns import LiveColumns
+from penchant.feed.types import Request
 from penchant.kernel.arrays import Bools, readonly
 from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
 
 _KEPT = 256  # compiled expressions, and masks of those that are the same for everybody
-_REFRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,65 +40,66 @@ class PromotionAsked:
     filter: FilterAsked
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFilters:
+    """The filters of ``penchant.toml`` with the values that one request gives their $parameters."""
+
+    expressions: Mapping[str, str]
+    values: Mapping[str, Sequence[str | float]]
+
+    def filter(self, name: str) -> FilterAsked:
+        """Return a filter by name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        expression = self.expressions.get(name)
+        if expression is None:
+            raise InputError(f"there is no filter '{name}'.", fix=did_you_mean(name, list(self.expressions)))
+        return FilterAsked(name=name, expression=expression, parameters=self.values)
+
+    def promotion(self, name: str, percent: int) -> PromotionAsked:
+        """Return a promotion of what a named filter keeps; raises as `filter` does."""
+        return PromotionAsked(name=name, percent=percent, filter=self.filter(name))
+
+    def check_used(self, rules: Iterable[Filtered]) -> None:
+        """Refuse a value that none of the request's filters takes: likely a typing error."""
+        taken = sorted(frozenset[str]().union(*(rule.filter.parameters for rule in rules)))
+        for name in self.values:
+            if name not in taken:
+                raise InputError(f"no filter of this request takes '{name}'.", fix=did_you_mean(name, taken))
+
+
 @final
 class FilterBook:
-    """The filters of one snapshot and what was put since. Any number of threads may ask.
+    """The filters of one snapshot and what was put since. Any number of threads may ask."""
 
-    A changed property counts within a second; an item that is new counts at once.
-    """
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, columns: LiveColumns) -> None:
+        self.columns = columns
         self._lock = threading.Lock()
-        self._base: Columns | None = None
-        self._columns: Columns | None = None
-        self._seen = -1  # changes of the catalogue in the columns
-        self._made = 0.0
         self._filters: OrderedDict[str, Filter] = OrderedDict()
         self._masks: OrderedDict[str, Bools] = OrderedDict()
+        self._of: Columns | None = None  # what the masks were made from
 
-    def columns(self, now: float) -> Columns:
-        """Return the items' properties as columns, one row a catalogue row."""
-        with self._lock:
-            return self._current(now)
-
-    def rule(
-        self, asked: FilterAsked, *, history: Interactions, user: Mapping[str, Value], now: float
-    ) -> Filtered:
-        """Return the rule for one request.
+    def rule(self, asked: FilterAsked, request: Request, user: Mapping[str, Value]) -> Filtered:
+        """Return the rule for one request by a ``user`` with these properties.
 
         Raises:
             InputError: the expression is wrong or about users, or an INCLUDE lacks a value.
         """
+        columns = self.columns.current(request.now)
         with self._lock:
-            columns = self._current(now)
             filter_ = self._compiled(asked.expression, columns)
-            everyone = None if filter_.by_request else self._mask(filter_, columns, history, now)
-        facts = Facts(history=history, user=user, parameters=asked.parameters, now=now)
+            everyone = None if filter_.by_request else self._mask(filter_, columns)
+        facts = Facts(history=request.history, user=user, parameters=asked.parameters, now=request.now)
         # Decided on nothing, so that what is wrong with the request is its own error and not a stage's.
         filter_.mask(columns, facts, readonly(np.zeros(0, np.int32)))
         return Filtered(name=asked.name, filter=filter_, columns=columns, facts=facts, everyone=everyone)
 
-    def promotion(
-        self, asked: PromotionAsked, *, history: Interactions, user: Mapping[str, Value], now: float
-    ) -> Promotion:
+    def promotion(self, asked: PromotionAsked, request: Request, user: Mapping[str, Value]) -> Promotion:
         """Return the promotion for one request; raises as `rule` does."""
-        rule = self.rule(asked.filter, history=history, user=user, now=now)
+        rule = self.rule(asked.filter, request, user)
         return Promotion(name=asked.name, percent=asked.percent, rule=rule)
-
-    def _current(self, now: float) -> Columns:
-        catalogue = self._live.catalogue
-        if self._base is None:
-            self._base = Columns.of(self._live.snapshot.item_table)
-            self._columns = self._base
-            self._seen = 0
-        columns = self._columns or self._base
-        stale = catalogue.changes != self._seen and now - self._made >= _REFRESH_SECONDS
-        if stale or len(catalogue) > columns.n_rows:
-            self._seen, self._made = catalogue.changes, now
-            columns = self._columns = self._base.updated(catalogue.changed(), len(catalogue))
-            self._masks.clear()
-        return columns
 
     def _compiled(self, expression: str, columns: Columns) -> Filter:
         found = self._filters.get(expression)
@@ -109,10 +111,13 @@ class FilterBook:
                 self._filters.popitem(last=False)
         return found
 
-    def _mask(self, filter_: Filter, columns: Columns, history: Interactions, now: float) -> Bools:
+    def _mask(self, filter_: Filter, columns: Columns) -> Bools:
+        if columns is not self._of:
+            self._masks.clear()
+            self._of = columns
         found = self._masks.get(filter_.text)
         if found is None:
-            facts = Facts(history=history, user={}, parameters={}, now=now)
+            facts = Facts(history=Interactions.none(), user={}, parameters={}, now=0.0)
             rows = np.arange(columns.n_rows, dtype=np.int32)
             found = self._masks[filter_.text] = readonly(filter_.mask(columns, facts, rows))
             if len(self._masks) > _KEPT:

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from typing import final
 
 from penchant.feed.bridge import Bridge
-from penchant.feed.explore import Explore, Pool
+from penchant.feed.category_state import CATEGORIES
+from penchant.feed.explore import EXPLORE, Explore, Pool
 from penchant.feed.live import Live
+from penchant.feed.live_columns import LiveColumns
 from penchant.feed.mixers import Blocks
 from penchant.feed.plan import Plan
+from penchant.feed.profile import Profile
 from penchant.feed.rankers import ModelRanker
-from penchant.feed.rules import Exclude, Known, Seen
+from penchant.feed.rules import Exclude, Known, Seen, Sensitive, Shown
 from penchant.feed.sources import Everything, FollowedSource, ModelSource, NewestSource, SimilarSource
-from penchant.feed.types import Mixer, Rule, Source
-from penchant.kernel.clock import DAY
-from penchant.workspace.settings import (
+from penchant.feed.types import Mixer, Ranker, Rule, Source
+from penchant.feed.weights import Aversion, Rotation, Weighed, Weight
+from penchant.kernel.clock import DAY, HOUR
+from penchant.workspace.feed_settings import (
     FOLLOWED,
     NEWEST,
     SIMILAR,
@@ -22,11 +26,15 @@ from penchant.workspace.settings import (
     KnownSettings,
     RuleSettings,
     SeenSettings,
-    Settings,
+    SensitiveSettings,
+    ShownSettings,
     source_recipe,
 )
+from penchant.workspace.online_bandit import Bandits
+from penchant.workspace.settings import Settings
 
 FALLBACK = "fallback"
+_DEPTH = 4  # times more candidates than places, where they are reordered
 
 
 @final
@@ -37,10 +45,19 @@ class Planner:
     """
 
     def __init__(
-        self, settings: Settings, models: Mapping[str, Bridge], live: Live, *, model_version: str
+        self,
+        settings: Settings,
+        models: Mapping[str, Bridge],
+        live: Live,
+        columns: LiveColumns,
+        bandits: Bandits,
+        *,
+        model_version: str,
     ) -> None:
         self._settings = settings
         self._live = live
+        self._columns = columns
+        self._bandits = bandits
         self._version = model_version
         self._fallbacks = {
             name: Everything.of(FALLBACK, live.snapshot.n_items, models[name].everyone())
@@ -55,27 +72,84 @@ class Planner:
 
     def _plan(self, name: str, feed: FeedSettings, models: Mapping[str, Bridge]) -> Plan:
         names = dict.fromkeys(block.source for block in feed.blocks)
-        sources = [self._source(source, models) for source in names]
+        sources = [self._source(source, models) for source in names if source != CATEGORIES]
         ranker = models.get(feed.ranker) if feed.ranker is not None else None
+        bandit = self._bandits.get(name)
         mixer: Mixer = Blocks(
-            blocks=tuple((block.source, block.take) for block in feed.blocks), backfill=tuple(feed.backfill)
+            blocks=tuple((block.source, block.take) for block in feed.blocks),
+            backfill=tuple(feed.backfill),
+            dealers={} if bandit is None else {CATEGORIES: bandit.dealer()},
         )
+        if bandit is not None:
+            sources.append(bandit.source())
         if feed.explore is not None and feed.explore.weight > 0:
             sources.append(self._pool(feed, feed.explore, models))
             mixer = Explore(inner=mixer, weight=feed.explore.weight)
+        weights, profile = self._weights(feed), _profile(feed)
         return Plan(
             name=name,
             sources=tuple(source for source in sources if source is not None),
-            rules=(Exclude(), *map(_rule, feed.rules)),
-            ranker=None if ranker is None else ModelRanker(name=ranker.name, bridge=ranker),
+            rules=(Exclude(), *self._rules(feed)),
+            ranker=self._ranker(ranker, weights, profile),
+            profile=profile,
+            unranked=frozenset({EXPLORE, CATEGORIES}),
+            depth=_DEPTH if weights else 1,
             mixer=mixer,
             fallback=self._fallbacks.get(feed.fallback or "", self._by_id),
             model_version=self._version,
             budget_ms=feed.budget_ms,
             k_max=feed.k_max,
             log_served=feed.log_served,
-            draws=isinstance(mixer, Explore),  # blocks leave nothing to chance
+            at_least={} if bandit is None else {CATEGORIES: bandit.settings.candidates},
+            draws=isinstance(mixer, Explore) or bandit is not None,  # blocks leave nothing to chance
         )
+
+    def _rules(self, feed: FeedSettings) -> list[Rule]:
+        rules = [self._rule(rule) for rule in feed.rules]
+        if feed.negative is not None:
+            rules.append(Seen(name="disliked", event_types=tuple(feed.negative.events)))
+        return rules
+
+    def _rule(self, rule: RuleSettings) -> Rule:
+        match rule:
+            case SeenSettings():
+                days = rule.again_after_days
+                return Seen(
+                    event_types=tuple(rule.event_types), again_after=None if days is None else days * DAY
+                )
+            case ShownSettings():
+                return Shown(hide_after=rule.hide_after, again_after=rule.again_after_days * DAY)
+            case KnownSettings():
+                return Known(property=rule.property)
+            case SensitiveSettings():
+                return Sensitive(
+                    property=rule.property,
+                    allowed_by=rule.allowed_by,
+                    live=self._live,
+                    columns=self._columns,
+                )
+
+    def _weights(self, feed: FeedSettings) -> tuple[Weight, ...]:
+        weights: list[Weight] = []
+        if feed.negative is not None and feed.negative.lowers:
+            weights.append(
+                Aversion(
+                    weights=feed.negative.events,
+                    properties=tuple(feed.negative.lowers),
+                    half_life=feed.negative.half_life_days * DAY,
+                    columns=self._columns,
+                )
+            )
+        if feed.rotation is not None:
+            weights.append(Rotation(rate=feed.rotation.rate, half_life=feed.rotation.half_life_hours * HOUR))
+        return tuple(weights)
+
+    @staticmethod
+    def _ranker(bridge: Bridge | None, weights: tuple[Weight, ...], profile: Profile | None) -> Ranker | None:
+        inner = None if bridge is None else ModelRanker(name=bridge.name, bridge=bridge, profile=profile)
+        if not weights:
+            return inner
+        return Weighed(name="order" if inner is None else inner.name, inner=inner, weights=weights)
 
     def _pool(self, feed: FeedSettings, explore: ExploreSettings, models: Mapping[str, Bridge]) -> Pool:
         """Return the new items; which are relevant says the feed's first model that tells users apart."""
@@ -96,10 +170,8 @@ class Planner:
         return ModelSource(name=name, bridge=bridge, title=title)
 
 
-def _rule(rule: RuleSettings) -> Rule:
-    match rule:
-        case SeenSettings():
-            days = rule.again_after_days
-            return Seen(event_types=tuple(rule.event_types), again_after=None if days is None else days * DAY)
-        case KnownSettings():
-            return Known(property=rule.property)
+def _profile(feed: FeedSettings) -> Profile | None:
+    """Return what the user's events count for: what says dislike is nothing to learn a taste from."""
+    disliked = {} if feed.negative is None else dict.fromkeys(feed.negative.events, 0)
+    weights = {**disliked, **feed.event_weights}
+    return Profile(weights=weights) if weights else None

@@ -25,7 +25,7 @@ from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
 from penchant.models.base import Retriever, Similar
-from penchant.workspace.filters import FilterAsked, PromotionAsked
+from penchant.workspace.filters import FilterAsked, NamedFilters, PromotionAsked
 from penchant.workspace.registry import Registry
 from penchant.workspace.settings import Settings
 from penchant.workspace.view import View, open_view
@@ -89,14 +89,17 @@ class Serving:
         exclude: Sequence[str] = (),
         item_id: str | None = None,
         context: Mapping[str, str] | None = None,
-        filters: Sequence[FilterAsked] = (),
-        promotions: Sequence[PromotionAsked] = (),
+        filters: Sequence[FilterAsked | str] = (),
+        promotions: Sequence[PromotionAsked | tuple[str, int]] = (),
+        filter_values: Mapping[str, Sequence[str | float]] | None = None,
         explain: bool = False,
     ) -> Feed:
         """Return ``k`` items for a user, known or not, and log what was served in the background.
 
         ``item_id`` is the anchor of a feed of related items; ``explain`` fills in each slot's ``why``.
-        ``filters`` apply to all items but those of ``promotions``, which have filters of their own.
+        ``filters`` apply to all items but those of ``promotions``, which have filters of their own; what
+        comes as a name (and a percentage) means the filters of the settings, with ``filter_values`` for
+        their $parameters. The feed's own filters and promotions always apply.
 
         Raises:
             NotFound: there is no feed of that name, or no such anchor.
@@ -116,10 +119,10 @@ class Serving:
                 item=-1 if item_id is None else self._item_row(view, item_id),
                 context=context or {},
             )
-        drawn = plan.draws or bool(promotions)
+        drawn = plan.draws or bool(promotions) or bool(self._settings.feeds[name].promotions)
         rng = derive(self._settings.workspace.seed, request.request_id) if drawn else _UNUSED
-        if filters or promotions:
-            rules, promoted = self._asked(view, request, filters, promotions)
+        rules, promoted = self._asked(view, request, filters, promotions, filter_values or {})
+        if rules or promoted:
             feed = run_promoted(plan, request, rng, rules=rules, promotions=promoted, explain=explain)
         else:
             feed = run(plan, request, rng, explain=explain)
@@ -170,7 +173,7 @@ class Serving:
         """
         view = self._view
         request = self._request(view, "rank", user_id, k=len(item_ids), now=self._clock.now())
-        rules, _ = self._asked(view, request, filters, ())
+        rules, _ = self._asked(view, request, filters, (), {})
         rows = self._rows(view, item_ids)
         keep = rows >= 0
         for rule in rules:
@@ -181,7 +184,7 @@ class Serving:
 
     def item_columns(self) -> list[str]:
         """Return the names of the items' properties."""
-        return self._view.filters.columns(self._clock.now()).names
+        return self._view.filters.columns.current(self._clock.now()).names
 
     def record(self, events: Sequence[AnyEvent]) -> Appended:
         """Store events and fold them in: durable on return, in this process's next feed at once."""
@@ -248,10 +251,12 @@ class Serving:
     def close(self) -> None:
         """Write what waits and stop following; raises as `flush` does."""
         self._writer.close()
+        self._view.bandits.keep(now=True)
 
     def _background(self) -> None:
         try:
             self.refresh()
+            self._view.bandits.keep()
         except PenchantError as error:
             self._problem = str(error)  # the view that works is kept; health tells
         else:
@@ -262,7 +267,9 @@ class Serving:
 
     def _read_tail(self, view: View) -> None:
         while view.live.head < self._log.head():
-            acted = view.live.fold(self._log.tail(view.live.head, _CHUNK))
+            events = self._log.tail(view.live.head, _CHUNK)
+            acted = view.live.fold(events)
+            view.bandits.fold(events)
             if len(acted):
                 view.pending.append(acted)
 
@@ -292,13 +299,24 @@ class Serving:
         self,
         view: View,
         request: Request,
-        filters: Sequence[FilterAsked],
-        promotions: Sequence[PromotionAsked],
+        filters: Sequence[FilterAsked | str],
+        promotions: Sequence[PromotionAsked | tuple[str, int]],
+        values: Mapping[str, Sequence[str | float]],
     ) -> tuple[list[Filtered], list[Promotion]]:
-        history, now = request.history, request.now
+        """Return the filters and promotions of the feed and of the request as rules for this request."""
+        own = self._settings.feeds.get(request.feed)
+        if not (filters or promotions or values or (own and (own.filters or own.promotions))):
+            return [], []
+        book = NamedFilters(expressions=self._settings.filters, values=values)
+        if own is not None:
+            filters = (*own.filters, *filters)
+            promotions = (*((one.filter, one.percent) for one in own.promotions), *promotions)
         user = view.live.properties(request.user_id, request.user)
-        rules = [view.filters.rule(one, history=history, user=user, now=now) for one in filters]
-        promoted = [view.filters.promotion(one, history=history, user=user, now=now) for one in promotions]
+        asked = [book.filter(one) if isinstance(one, str) else one for one in filters]
+        rules = [view.filters.rule(one, request, user) for one in asked]
+        wanted = [book.promotion(*one) if isinstance(one, tuple) else one for one in promotions]
+        promoted = [view.filters.promotion(one, request, user) for one in wanted]
+        book.check_used((*rules, *(one.rule for one in promoted)))
         return rules, promoted
 
     def _rows(self, view: View, item_ids: Sequence[str]) -> Rows:

@@ -8,7 +8,7 @@ are inverse to each other.
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta
@@ -19,18 +19,11 @@ from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
 from penchant.personas.settings import PersonaSettings
 from penchant.workspace.catalogue import RECIPES
+from penchant.workspace.feed_settings import Count, FeedSettings, Positive, check_feed, check_filters
 from penchant.workspace.toml import checked, to_toml
 
 FILE = "penchant.toml"
-
-Count: TypeAlias = Annotated[int, Meta(ge=1)]
-Positive: TypeAlias = Annotated[float, Meta(gt=0)]
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SIMILAR = (
-    "similar:"  # a source of items like the anchor, or like the user's latest, by the model named after it
-)
-FOLLOWED, NEWEST = "followed", "newest"
-BUILT_IN = (FOLLOWED, NEWEST)  # sources that need no model
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,51 +44,6 @@ class DataSettings(Section, frozen=True, kw_only=True):
     event_weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
     title: str = "title"
     author: str = "author"
-
-
-class SeenSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="seen"):
-    """A rule: not what the user acted on already."""
-
-    event_types: list[str] = []
-    again_after_days: Positive | None = None
-
-
-class KnownSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="known"):
-    """A rule: only items that have a property, such as a title to show."""
-
-    property: str
-
-
-RuleSettings: TypeAlias = SeenSettings | KnownSettings
-
-
-class BlockSettings(Section, frozen=True, kw_only=True):
-    """How many places in a row one source gets."""
-
-    source: str
-    take: Count = 1
-
-
-class ExploreSettings(Section, frozen=True, kw_only=True):
-    """How much a feed explores new items."""
-
-    weight: Annotated[float, Meta(ge=0, le=1)] = 0.3
-    age_cut_off_days: Positive = 30.0
-    enough: Count = 200
-
-
-class FeedSettings(Section, frozen=True, kw_only=True):
-    """``[feeds.NAME]``."""
-
-    blocks: Annotated[list[BlockSettings], Meta(min_length=1)]
-    backfill: list[str] = []
-    rules: list[RuleSettings] = []
-    ranker: str | None = None
-    fallback: str | None = None
-    explore: ExploreSettings | None = None
-    k_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
-    budget_ms: Positive = 250.0
-    log_served: bool = True
 
 
 class ServingSettings(Section, frozen=True, kw_only=True):
@@ -156,11 +104,12 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All of ``penchant.toml``. ``recipes`` maps a name to a checked recipe."""
+    """All of ``penchant.toml``. ``recipes`` maps a name to a checked recipe, ``filters`` to an expression."""
 
     workspace: WorkspaceSettings = WorkspaceSettings()
     data: DataSettings = DataSettings()
     recipes: dict[str, Any] = {}
+    filters: dict[str, str] = {}
     feeds: dict[str, FeedSettings] = {}
     serving: ServingSettings = ServingSettings()
     server: ServerSettings = ServerSettings()
@@ -201,7 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raw: dict[str, object] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not valid TOML: {error}.", where=where) from error
-        known = (*_SECTIONS, "recipes", "feeds")
+        known = (*_SECTIONS, "recipes", "filters", "feeds")
         for key in raw:
             if key not in known:
                 raise InputError(f"unknown key '{key}'.", where=where, fix=did_you_mean(key, known))
@@ -217,14 +166,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             name: _recipe(name, table, weights=sections["data"].event_weights, where=where)
             for name, table in _tables(raw, "recipes", where=where).items()
         }
-        settings = cls(recipes=recipes, feeds=feeds, **sections)
-        _check_names(settings, where=where)
+        filters = checked(raw.get("filters", {}), dict[str, str], where=where, path="filters")
+        settings = cls(recipes=recipes, feeds=feeds, filters=filters, **sections)
+        check_filters(settings.filters, where=where)
+        for name, feed in feeds.items():
+            check_feed(name, feed, recipes=recipes, filters=settings.filters, where=where)
         return settings
 
     def to_toml(self) -> str:
         """Return a file that reads back to these settings, without comments."""
         tables: dict[str, Any] = {
-            name: msgspec.to_builtins(getattr(self, name)) for name in (*_SECTIONS, "feeds")
+            name: msgspec.to_builtins(getattr(self, name)) for name in (*_SECTIONS, "filters", "feeds")
         }
         tables["recipes"] = {
             name: {"recipe": type(recipe).name, **msgspec.to_builtins(recipe)}
@@ -262,37 +214,3 @@ def _recipe(name: str, table: object, *, weights: dict[str, float], where: str) 
     if weights and "event_weights" in type_.__struct_fields__:
         fields.setdefault("event_weights", weights)
     return checked(fields, type_, where=where, path=path, also=("recipe",))
-
-
-def source_recipe(source: str) -> str:
-    """Return the recipe a source's name stands on: itself, or what follows ``similar:``."""
-    return source.removeprefix(SIMILAR)
-
-
-def _check_names(settings: Settings, *, where: str) -> None:
-    """Refuse a feed that names a recipe or a source that is not there."""
-    for name, feed in settings.feeds.items():
-        own = [block.source for block in feed.blocks]
-        sources = [(f"blocks[{i}].source", source) for i, source in enumerate(own)]
-        for key, source in sources:
-            if source not in BUILT_IN and source_recipe(source) not in settings.recipes:
-                known = (*settings.recipes, *BUILT_IN)
-                raise InputError(
-                    f"feeds.{name}.{key}: there is no source {source!r}.",
-                    where=where,
-                    fix=did_you_mean(source, known),
-                )
-        for i, source in enumerate(feed.backfill):
-            if source not in own:
-                raise InputError(
-                    f"feeds.{name}.backfill[{i}]: {source!r} is not a source of its blocks.",
-                    where=where,
-                    fix=did_you_mean(source, own),
-                )
-        for key, recipe in (("ranker", feed.ranker), ("fallback", feed.fallback)):
-            if recipe is not None and recipe not in settings.recipes:
-                raise InputError(
-                    f"feeds.{name}.{key}: there is no recipe named {recipe!r}.",
-                    where=where,
-                    fix=did_you_mean(recipe, settings.recipes),
-                )

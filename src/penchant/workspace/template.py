@@ -41,12 +41,21 @@ recipe = "trending"
 recipe = "popularity"
 
 
+# Filters: expressions by name, for feeds below and for ?filter=NAME and ?promotion=NAME:PERCENT of a request.
+# A $parameter gets its value with the request. docs/feeds.md has the language.
+
+[filters]
+# in_stock = "INCLUDE ItemID WHERE Items.STOCK > 0"
+# cheap = "INCLUDE ItemID WHERE Items.PRICE <= $most"
+
+
 # Feeds: what is served, at /v1/feeds/NAME/USER and by "penchant recommend USER --feed NAME".
 
 [feeds.home]
 # Places in turn, repeated to the size asked: 3 for the user, 1 rising, 1 popular. An item never comes twice.
 # A source is the name of a recipe; "similar:RECIPE" for items like the one asked about or like the user's
-# latest; "followed" for items by those whom the user follows; "newest" for items put since the last training.
+# latest; "followed" for items by those whom the user follows; "newest" for items put since the last training;
+# "categories" for a bandit over the categories of items (see below).
 blocks = [
   { source = "for_you", take = 3 },
   { source = "trending", take = 1 },
@@ -56,8 +65,23 @@ blocks = [
 backfill = ["for_you", "popular", "trending"]
 # What must not be shown. "seen": what the user acted on, or only by some types of event, or only lately:
 #   { rule = "seen", event_types = ["purchase"], again_after_days = 30 }
+# "shown": what the user was shown so often within so many days and did nothing with:
+#   { rule = "shown", hide_after = 5, again_after_days = 7 }
 # "known": only items that have a property, such as a title to show:  { rule = "known", property = "title" }
+# "sensitive": items whose property says yes, except for users with a property that does:
+#   { rule = "sensitive", property = "adult", allowed_by = "of_age" }
 rules = [{ rule = "seen" }]
+# Filters of this file that every item has to pass.
+# filters = ["in_stock"]
+# Shares of the places, at random positions, for items that pass a filter.
+# promotions = [{ filter = "cheap", percent = 10 }]
+# Events of dislike with weights: they hide the item and lower what shares a property with it, to half for a
+# weight of 1, less and less over the half-life. They say nothing about what the user likes.
+# negative = { events = { hide = 1.0, report = 3.0 }, lowers = ["category", "author"], half_life_days = 30.0 }
+# What the user was shown is lowered by a rate each time, and comes back over the half-life.
+# rotation = { rate = 0.5, half_life_hours = 2.0 }
+# As how many events one of a type counts in what the user likes: 0 to 20, 1 for types not named.
+# event_weights = { purchase = 3, view = 0 }
 # A recipe that orders the candidates of every source by its own score; without this line each source's order.
 # ranker = "for_you"
 # The recipe whose order fills up when all sources are dry; without this line items in the order of their ids.
@@ -67,6 +91,11 @@ fallback = "popular"
 # from the newest interaction, and until it was shown enough times or is clearly poor. Each place then carries
 # the exact probability that it had. Without this line nothing is explored.
 # explore = { weight = 0.3, age_cut_off_days = 30.0, enough = 200 }
+# The source "categories" needs no recipe: a bandit learns from what is served and done which categories pay,
+# for everybody, for a persona and for each user, and each place carries its exact probability. policy:
+# "thompson", or "published" (by the categories' weights, a fifth of the places at random). Within a category
+# it gives the popular or the newest, whichever predicted better; "prefer" overrides. See docs/personas.md.
+# categories = { column = "category", policy = "thompson", prefer = { news = "recency" }, half_life = "7d" }
 # The most items one request may ask for.
 # k_max = 500
 # After this much time no further source is asked, and the feed is filled from what is there.

@@ -9,13 +9,18 @@ from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.feed.bridge import Bridge
 from penchant.feed.live import Live
+from penchant.feed.live_columns import LiveColumns
 from penchant.feed.plan import Plan
-from penchant.feed.types import Request
+from penchant.feed.showings import Showings
+from penchant.feed.types import NOTHING_SHOWN, Request
+from penchant.kernel.clock import DAY
 from penchant.kernel.errors import PenchantError
 from penchant.models.base import Model
 from penchant.workspace.catalogue import SAME_FOR_ALL
 from penchant.workspace.filters import FilterBook
+from penchant.workspace.online_bandit import Bandits
 from penchant.workspace.plans import Planner
+from penchant.workspace.recall import carried, recalled
 from penchant.workspace.registry import Pointer, Registry
 from penchant.workspace.settings import Settings
 
@@ -32,6 +37,7 @@ class View:
     models: Mapping[str, Bridge]
     plans: Mapping[str, Plan]
     filters: FilterBook
+    bandits: Bandits
     pending: list[Interactions]  # what the live state has taken and the online models have not
 
     def request(self, feed: str, user_id: str, *, request_id: str, k: int, now: float) -> Request:
@@ -48,6 +54,7 @@ class View:
             history=history,
             fresh=fresh,
             catalogue=self.live.catalogue,
+            shown=NOTHING_SHOWN if self.live.showings is None else self.live.showings.of(user_id),
         )
 
 
@@ -63,23 +70,43 @@ def open_view(
         max_users=limits.live_users,
         max_events=limits.live_events,
         author=settings.data.author,
+        showings=_showings(settings, log, previous, snapshot, now=now),
+        negative=frozenset(
+            name for feed in settings.feeds.values() if feed.negative for name in feed.negative.events
+        ),
     )
+    columns = LiveColumns(live)
     models = {
         name: _bridge_to(name, registry.open(name, version), snapshot)
         for name, version in pointer.models.items()
     }
-    planner = Planner(settings, models, live, model_version=pointer.version)
+    before = None if previous is None else previous.bandits
+    bandits = Bandits.open(settings.feeds, registry.folder, log, live, models, before, users=limits.live_users, now=now)
+    planner = Planner(settings, models, live, columns, bandits, model_version=pointer.version)
     view = View(
         pointer=pointer,
         live=live,
         planner=planner,
         models=models,
         plans=planner.plans(models),
-        filters=FilterBook(live),
+        filters=FilterBook(columns),
+        bandits=bandits,
         pending=[],
     )
     _warm(view, now)
     return view
+
+
+def _showings(
+    settings: Settings, log: EventLog, previous: View | None, snapshot: Snapshot, *, now: float
+) -> Showings | None:
+    """Return what users were shown before, as far back as some feed looks; None when none does."""
+    days = max((feed.shown_days for feed in settings.feeds.values()), default=0.0)
+    if days == 0:
+        return None
+    known = None if previous is None else carried(previous.live, snapshot)
+    limit = settings.serving.live_users
+    return known or recalled(log, snapshot, since=now - days * DAY, max_users=limit)
 
 
 def _warm(view: View, now: float) -> None:

@@ -7,7 +7,7 @@ may write a checkpoint: it is a function of the log, so all write the same.
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from heapq import merge
 from pathlib import Path
@@ -17,13 +17,15 @@ import msgspec
 
 from penchant.data.eventlog import EventLog
 from penchant.data.events import Acted, AnyEvent, Served, ServedSlot
+from penchant.feed.bridge import Bridge
 from penchant.feed.category_arms import CategoryArms
 from penchant.feed.category_bandit import CategoryDealer, CategorySource
 from penchant.feed.category_state import CategoryState
-from penchant.feed.groups import Groups
+from penchant.feed.groups import Groups, groups_of
 from penchant.feed.live import Live
 from penchant.kernel.folders import write_atomically
 from penchant.workspace.category_settings import CategorySettings
+from penchant.workspace.feed_settings import FeedSettings
 
 FOLDER = "bandits"
 _LIVES = 8  # half-lives after which a count is below half a percent
@@ -111,6 +113,58 @@ class Checkpoints:
 
     def _file(self, feed: str) -> Path:
         return self._folder / f"{feed}.state"
+
+
+@final
+class Bandits:
+    """The bandits of all feeds that have one, over one view."""
+
+    def __init__(self, by_feed: Mapping[str, CategoryBandit], checkpoints: Checkpoints) -> None:
+        self._by_feed = by_feed
+        self._checkpoints = checkpoints
+
+    @classmethod
+    def open(
+        cls,
+        feeds: Mapping[str, FeedSettings],
+        folder: Path,
+        log: EventLog,
+        live: Live,
+        models: Mapping[str, Bridge],
+        previous: "Bandits | None",
+        *,
+        users: int,
+        now: float,
+    ) -> "Bandits":
+        """Return the bandits over ``live``: states go on from the view before, else from disk and the log."""
+        checkpoints = Checkpoints(folder) if previous is None else previous._checkpoints
+        made: dict[str, CategoryBandit] = {}
+        for name, feed in feeds.items():
+            if feed.bandit is None:
+                continue
+            groups = groups_of(models, feed.bandit.personas, live)
+            before = None if previous is None else previous.get(name)
+            if before is not None:
+                made[name] = CategoryBandit(feed.bandit, before.state, live, groups)
+                continue
+            state = checkpoints.state(name, feed.bandit, max_users=users)
+            made[name] = CategoryBandit(feed.bandit, state, live, groups)
+            replay(made[name], log, now=now)
+        return cls(made, checkpoints)
+
+    def get(self, feed: str) -> CategoryBandit | None:
+        """Return the bandit of a feed, None when it has none."""
+        return self._by_feed.get(feed)
+
+    def fold(self, events: Sequence[tuple[int, AnyEvent]]) -> None:
+        """Take numbered events; those seen are skipped."""
+        for bandit in self._by_feed.values():
+            bandit.fold(events)
+
+    def keep(self, *, now: bool = False) -> None:
+        """Write checkpoints where they are due, or all ``now``."""
+        for bandit in self._by_feed.values():
+            self._checkpoints.keep(bandit.state, now=now)
 
 
 def replay(bandit: CategoryBandit, log: EventLog, *, now: float) -> None:

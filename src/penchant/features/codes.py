@@ -77,6 +77,20 @@ def _count_all(codes: U8, counts: I64) -> None:
             counts[j, codes[j, i]] += 1
 
 
+def count_codes(codes: U8, wanted: Bools, lists: AnyArray, counts: I64) -> None:
+    """Add to ``counts`` (l, d, bins) the codes (d, n) of lists of users (l, m), in wanted columns (d,)."""
+    # Below some milliseconds of work, waiting for the other threads costs more than they save.
+    count = _count_together if len(codes) * lists.size > 4_000_000 else _count_alone
+    count(codes, wanted, lists, counts)
+
+
+def code_counts(codes: U8, bins: int) -> I64:
+    """Return how many users have each code: (d, n) -> (d, bins)."""
+    counts = np.zeros((len(codes), bins), np.int64)
+    _count_all(codes, counts)
+    return counts
+
+
 def quantile_edges(values: F32, bins: int = BINS) -> F32:
     """Return the upper edges of the quantile bins of each column: (d, n) -> (d, bins - 2).
 
@@ -170,9 +184,7 @@ class CodeStore:
         counts = np.zeros((len(lists), *self.counts.shape), np.int64)
         for part in self._columns_at_once():
             found = np.zeros((len(lists), *self.counts[part].shape), np.int64)
-            # Below some milliseconds of work, waiting for the other threads costs more than they save.
-            count = _count_together if len(found[0]) * lists.size > 4_000_000 else _count_alone
-            count(self.codes[part], wanted[part], lists, found)
+            count_codes(self.codes[part], wanted[part], lists, found)
             counts[:, part] = found
             self._let_go()
         return counts
@@ -184,8 +196,7 @@ class CodeStore:
             for j in range(*part.indices(len(codes))):
                 np.take(self.codes[j], rows, out=codes[j])
             self._let_go()
-        counts = np.zeros_like(self.counts)
-        _count_all(codes, counts)
+        counts = code_counts(codes, self.bins)
         return CodeStore(book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts))
 
     def mapped(
@@ -217,13 +228,10 @@ class CodeStore:
         The edges stay, so codes keep their meaning; build anew when the population has drifted. This copies
         the codes: `penchant.features.codes_write.refresh_store` does the same from file to file.
         """
-        codes, counts = np.array(self.codes), np.array(self.counts)
-        before, new = self.histogram(rows), encode(values, self.edges)
+        codes, new = np.array(self.codes), encode(values, self.edges)
         codes[:, rows] = new
-        _count_all(new, counts)
-        return CodeStore(
-            book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts - before)
-        )
+        counts = self.counts - self.histogram(rows) + code_counts(new, self.bins)
+        return CodeStore(book=self.book, codes=readonly(codes), edges=self.edges, counts=readonly(counts))
 
     def _columns_at_once(self) -> "Iterator[slice]":
         step = max(_AT_ONCE // max(self.n_users, 1), 1)
@@ -266,8 +274,7 @@ def code_features(features: Features, *, bins: int = BINS) -> CodeStore:
     """Return the code store of features that are in memory, in memory."""
     edges = quantile_edges(sample(features.values), bins)
     codes = encode(features.values, edges)
-    counts = np.zeros((len(features), bins), np.int64)
-    _count_all(codes, counts)
+    counts = code_counts(codes, bins)
     return CodeStore(
         book=features.book, codes=readonly(codes), edges=readonly(edges), counts=readonly(counts)
     )

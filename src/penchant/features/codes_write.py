@@ -18,13 +18,15 @@ from penchant.features.codes import (
     FORMAT,
     CodesMeta,
     CodeStore,
+    code_counts,
     encode,
     quantile_edges,
     sample,
 )
 from penchant.features.matrix import FeatureName
-from penchant.kernel.arrays import F32, I64, U8, AnyArray, Rows
-from penchant.kernel.compiled import kernel
+from penchant.features.purchase_matrix import Cells
+from penchant.kernel.arrays import F32, I64, U8, Rows
+from penchant.kernel.compiled import kernel, prange
 from penchant.kernel.folders import publish
 from penchant.kernel.progress import Progress, Silent, track
 
@@ -33,22 +35,42 @@ BLOCK = 100_000
 
 
 @kernel()
-def _scatter(columns: I64, users: I64, values: F32, edges: F32, lengths: I64, codes: U8, counts: I64) -> None:
-    for i in range(len(users)):
-        value = values[i]
-        if np.isnan(value):
-            continue
-        j = columns[i]
-        low, high = 0, lengths[j]
-        while low < high:
-            middle = (low + high) >> 1
-            if edges[j, middle] < value:
-                low = middle + 1
-            else:
-                high = middle
-        codes[j, users[i]] = low + 1
-        counts[j, low + 1] += 1
-        counts[j, 0] -= 1
+def _scatter(
+    starts: I64, code: I64, user: I64, values: F32, edges: F32, lengths: I64, codes: U8, counts: I64
+) -> None:
+    for i in range(len(user)):
+        for s in range(len(starts)):
+            value = values[s, i]
+            if np.isnan(value):
+                continue
+            j = starts[s] + code[i]
+            low, high = 0, lengths[j]
+            while low < high:
+                middle = (low + high) >> 1
+                if edges[j, middle] < value:
+                    low = middle + 1
+                else:
+                    high = middle
+            codes[user[i], j] = low + 1
+            counts[j, low + 1] += 1
+            counts[j, 0] -= 1
+
+
+def scatter(cells: Cells, edges: F32, codes: U8, counts: I64) -> None:
+    """Encode cells into ``codes`` (n, d), a row a user, and move them in ``counts`` (d, bins) from never."""
+    lengths = np.isfinite(edges).sum(1).astype(np.int64)
+    code, user = cells.code.astype(np.int64), cells.user.astype(np.int64)
+    _scatter(cells.starts, code, user, cells.values, edges, lengths, codes, counts)
+
+
+@kernel(parallel=True)
+def _turn(rows: U8, columns: U8) -> None:
+    for block in prange((rows.shape[0] + 63) // 64):
+        first = block * 64
+        end = min(first + 64, rows.shape[0])
+        for j in range(rows.shape[1]):
+            for i in range(first, end):
+                columns[j, i] = rows[i, j]
 
 
 @final
@@ -59,31 +81,26 @@ class CodeWriter:
         self._file, self._start, self._users = file, start, users
         self.edges = edges
         self.counts = np.zeros((len(edges), edges.shape[1] + 2), np.int64)
-        self._lengths = np.isfinite(edges).sum(1).astype(np.int64)
 
     def write(self, first: int, values: F32) -> None:
         """Store the features (d, m) of users first..first+m-1; NaN is never."""
         self.write_codes(first, encode(values, self.edges))
 
-    def write_cells(
-        self, first: int, m: int, cells: Iterable[tuple["AnyArray | int", AnyArray, AnyArray]]
-    ) -> None:
-        """Store the features of users first..first+m-1 as a long table: (column, user - first, value) parts.
-
-        No cell may come twice; a cell that does not come is never.
-        """
-        codes = np.zeros((len(self.edges), m), np.uint8)
+    def write_cells(self, first: int, m: int, cells: Iterable[Cells]) -> None:
+        """Store the features of users first..first+m-1 from parts of the long table; no pair comes twice."""
+        rows = np.zeros(
+            (m, len(self.edges)), np.uint8
+        )  # a user's cells share a page
         self.counts[:, 0] += m
-        for column, user, value in cells:
-            columns = np.broadcast_to(np.asarray(column, np.int64), user.shape)
-            values = value.astype(np.float32)
-            _scatter(columns, user.astype(np.int64), values, self.edges, self._lengths, codes, self.counts)
+        for part in cells:
+            scatter(part, self.edges, rows, self.counts)
+        codes = np.empty(rows.shape[::-1], np.uint8)
+        _turn(rows, codes)
         self._put(first, codes)
 
     def write_codes(self, first: int, codes: U8) -> None:
         """Store codes (d, m) of users first..first+m-1."""
-        for j, column in enumerate(codes):
-            self.counts[j] += np.bincount(column, minlength=self.counts.shape[1])
+        self.counts += code_counts(codes, self.counts.shape[1])
         self._put(first, codes)
 
     def _put(self, first: int, codes: U8) -> None:

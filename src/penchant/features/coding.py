@@ -1,6 +1,5 @@
 """From raw tables to the code store, out of core: no table of all values ever exists."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from penchant.features.codes import BINS, SAMPLE, CodeStore, quantile_edges
 from penchant.features.codes_write import BLOCK, code_writer, refresh_store
 from penchant.features.engine import DuckEngine, Engine
 from penchant.features.profile import Profile
-from penchant.features.purchase_matrix import PurchaseTable, cells, piece, pieces, profile_start
-from penchant.kernel.arrays import F32, AnyArray, Rows, readonly
+from penchant.features.purchase_matrix import PurchaseTable, cells, piece, pieces
+from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress, Silent, track
 
@@ -37,24 +36,15 @@ def code_table(
     engine = DuckEngine() if engine is None else engine
     quiet = Silent() if progress is None else progress
     users = len(table.users)
-    edges = quantile_edges(_sampled(table, engine, quiet), bins)
+    edges = quantile_edges(sampled(table, engine, quiet), bins)
     with code_writer(folder, table.book, users, edges, source=source) as writer:
         for first in track(quiet, "code store", range(0, users, BLOCK), -(-users // BLOCK)):
             end = min(first + BLOCK, users)
-            writer.write_cells(first, end - first, _cells(table, engine, first, end))
+            writer.write_cells(first, end - first, cells(table, engine, first, end))
     return CodeStore.open(folder, source=source)
 
 
-def _cells(
-    table: PurchaseTable, engine: Engine, first: int, end: int
-) -> "Iterator[tuple[AnyArray | int, AnyArray, AnyArray]]":
-    yield from cells(table, engine, first, end)
-    users = np.arange(end - first)
-    for j, column in enumerate(table.profile.values[:, first:end], start=profile_start(table)):
-        yield j, users, column
-
-
-def _sampled(table: PurchaseTable, engine: Engine, progress: Progress) -> F32:
+def sampled(table: PurchaseTable, engine: Engine, progress: Progress) -> F32:
     """Return the features (d, m) of at most `SAMPLE` users, in ranges spread over the ids."""
     users = len(table.users)
     if users <= SAMPLE:

@@ -22,7 +22,7 @@ from penchant.features.purchase import (
     PurchaseFeatures,
     feature_name,
 )
-from penchant.kernel.arrays import F32, AnyArray, readonly
+from penchant.kernel.arrays import F32, I64, AnyArray, readonly
 from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
@@ -136,57 +136,73 @@ def pieces(
 def piece(table: PurchaseTable, engine: Engine, first: int, last: int) -> F32:
     """Return the values (d, last - first): the long table scattered, cell by cell, into empty columns."""
     values = np.full((len(table.book), last - first), np.nan, np.float32)
-    for column, user, value in cells(table, engine, first, last):
-        values[column, user] = value
-    values[profile_start(table) :] = table.profile.values[:, first:last]
+    for part in cells(table, engine, first, last):
+        for start, value in zip(part.starts, part.values, strict=True):
+            values[start + part.code, part.user] = value
     return values
 
 
-def cells(
-    table: PurchaseTable, engine: Engine, first: int, last: int
-) -> Iterator[tuple["AnyArray | int", AnyArray, AnyArray]]:
-    """Yield the long table of the users first..last-1, without the profile, as it comes from the engine.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """A part of the long table: s values for each of m pairs of a user and a category code.
 
-    Each part is (columns (m,) or one column, users (m,) counted from ``first``, values (m,) float64 with NaN
-    for never). No cell comes twice, and most never come: they are "never" too.
+    Value s of code c belongs to the feature ``starts[s] + c``. What has no cell is never, as is NaN.
     """
-    config = table.config
+
+    starts: I64  # (s,)
+    code: AnyArray  # (m,) integers
+    user: AnyArray  # (m,) integers, counted from the first user asked for
+    values: F32  # (s, m)
+
+
+def cells(table: PurchaseTable, engine: Engine, first: int, last: int) -> Iterator[Cells]:
+    """Yield the long table of the users first..last-1 as it comes from the engine; no pair comes twice."""
     activity = table.activity
     if isinstance(activity, Path):
         activity = Slice(path=activity, column="user_row", first=first, end=last)
-    tables: dict[str, Table] = {
-        "activity": activity,
-        "period": pa.table(
-            {
-                "start_at": [table.end_at - config.window_days * DAY],
-                "end_at": [float(table.end_at)],
-                "days": [float(config.window_days)],
-                "first_user": [first],
-                "end_user": [last],
-            }
-        ),
-    }
-    width = len(table.categories) + 1
+    tables: dict[str, Table] = {"activity": activity, "period": period_of(table, first, last)}
     for batch in engine.query(PURCHASE_SQL, tables):
-        user = np.asarray(batch["user_row"]) - first
-        code = np.asarray(batch["code"])
-        for s, symbol in enumerate(table.symbols):
-            yield s * width + code, user, _floats(batch[symbol])
-    if config.behaviour:
-        start = width * len(table.symbols)
+        yield cells_of(batch, table.symbols, symbol_starts(table), first)
+    start = len(table.symbols) * (len(table.categories) + 1)
+    if table.config.behaviour:
         for batch in engine.query(BEHAVIOUR_SQL, tables):
-            user = np.asarray(batch["user_row"]) - first
-            for j, name in enumerate(BEHAVIOUR):
-                yield start + j, user, _floats(batch[name])
+            yield cells_of(batch, tuple(BEHAVIOUR), start + np.arange(len(BEHAVIOUR)), first)
+    profile = table.profile.values[:, first:last]
+    yield Cells(
+        starts=len(table.book) - len(profile) + np.arange(len(profile)),
+        code=np.zeros(last - first, np.int64),
+        user=np.arange(last - first),
+        values=profile,
+    )
 
 
-def profile_start(table: PurchaseTable) -> int:
-    """Return the column where the profile begins."""
-    return len(table.book) - len(table.profile.book)
+def cells_of(batch: Any, names: Sequence[str], starts: I64, first: int) -> Cells:
+    """Return the named columns of a batch with ``user_row`` and, unless all is of the account, ``code``."""
+    user = np.asarray(batch["user_row"]) - first
+    code = np.asarray(batch["code"]) if "code" in batch.schema.names else np.zeros(len(user), np.int64)
+    values = np.empty((len(names), len(user)), np.float32)
+    for s, name in enumerate(names):
+        values[s] = batch[name].to_numpy(zero_copy_only=False)
+    return Cells(starts=starts, code=code, user=user, values=values)
 
 
-def _floats(column: Any) -> AnyArray:
-    return column.to_numpy(zero_copy_only=False)
+def symbol_starts(table: PurchaseTable) -> I64:
+    """Return the first feature of each symbol (s,)."""
+    return np.arange(len(table.symbols)) * (len(table.categories) + 1)
+
+
+def period_of(table: PurchaseTable, first: int, last: int) -> ArrowTable:
+    """Return the table ``period`` for the users first..last-1."""
+    days = float(table.config.window_days)
+    return pa.table(
+        {
+            "start_at": [table.end_at - days * DAY],
+            "end_at": [float(table.end_at)],
+            "days": [days],
+            "first_user": [first],
+            "end_user": [last],
+        }
+    )
 
 
 def item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ...]]:

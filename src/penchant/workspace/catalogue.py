@@ -2,15 +2,19 @@
 
 from penchant.models.base import Model, Recipe
 from penchant.models.ials import Ials, IalsModel
+from penchant.models.item_knn import ItemKnn
 from penchant.models.lookalike import Lookalike, LookalikeModel
+from penchant.models.neighbours import NeighbourModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.trending import Trending, TrendingModel
 
-RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike)}
+RECIPES: dict[str, type[Recipe]] = {
+    recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn)
+}
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (PopularityModel, TrendingModel, IalsModel, LookalikeModel)
+    model.kind: model for model in (PopularityModel, TrendingModel, IalsModel, LookalikeModel, NeighbourModel)
 }
 """The kind in a saved model's folder -> the class that opens it."""
 

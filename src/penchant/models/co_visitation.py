@@ -1,0 +1,255 @@
+"""Co-visitation: what is clicked next, from what others clicked next, with counts that fade.
+
+It learns event by event; training is the same code run over the log. The equations are in
+`penchant.models.co_visitation_kernels`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import msgspec
+import numpy as np
+from numpy.random import Generator
+
+from penchant.data.interactions import Interactions
+from penchant.data.snapshot import Snapshot
+from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Csr, Rows, readonly
+from penchant.kernel.durations import seconds_of
+from penchant.kernel.ids import Vocab
+from penchant.kernel.progress import Progress
+from penchant.kernel.topk import best_rows
+from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.co_visitation_kernels import (
+    MEMORY,
+    WAYS,
+    Pace,
+    Trails,
+    copied,
+    empty,
+    learn_all,
+    replay,
+    scores,
+    session_of,
+)
+from penchant.models.popularity import counted
+
+_SPAN = 16  # half-lives after which a count is not worth reading the event for
+_CHUNK = 100_000  # events learnt between two words of progress
+
+
+class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Next click from the last ones, mixed with recent popularity; learns online.
+
+    A user's clicks less than ``session_gap`` apart are one session. ``click_half_lives`` are those of
+    popularity, ``next_half_lives`` of what follows directly, ``near_half_lives`` of what shares a session,
+    each ascending; what each is worth is learnt with ``rate``. Only items clicked within ``window`` are
+    given, never those of the session itself. ``places`` bounds how many successors an item has, ``sessions``
+    how many open sessions are remembered. ``event_types`` are those that count; none named = all.
+    """
+
+    name: ClassVar[str] = "co_visitation"
+
+    click_half_lives: tuple[str, ...] = ("3m", "10m", "1h")
+    next_half_lives: tuple[str, ...] = ("15m", "1h", "4h")
+    near_half_lives: tuple[str, ...] = ("1h", "4h")
+    session_gap: str = "30m"
+    window: str = "1d"
+    rate: float = 0.002
+    places: int = 32
+    sessions: int = 65_536
+    event_types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in ("click_half_lives", "next_half_lives", "near_half_lives"):
+            spans = [seconds_of(span, field=field) for span in getattr(self, field)]
+            if not spans or any(b <= a for a, b in pairwise(spans)):
+                raise ValueError(f"{field} is {list(getattr(self, field))}: name one or more, ascending.")
+        for field in ("session_gap", "window"):
+            seconds_of(getattr(self, field), field=field)
+        if not 0 < self.rate < 1:
+            raise ValueError(f"rate is {self.rate}: it must be between 0 and 1.")
+        for field in ("places", "sessions"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} is {getattr(self, field)}: it must be above 0.")
+
+    @property
+    def pace(self) -> Pace:
+        """Return the spans in seconds, as the kernels take them."""
+        return Pace(
+            click_half_lives=np.array([seconds_of(span) for span in self.click_half_lives]),
+            next_half_lives=np.array([seconds_of(span) for span in self.next_half_lives]),
+            near_half_lives=np.array([seconds_of(span) for span in self.near_half_lives]),
+            session_gap=seconds_of(self.session_gap),
+            window=seconds_of(self.window),
+            rate=self.rate,
+        )
+
+    def start(self, n_items: int, since: float) -> Trails:
+        """Return the state that knows nothing yet."""
+        return empty(n_items, -(-self.sessions // WAYS) * WAYS, self.places, self.pace, since)
+
+    def train(
+        self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
+    ) -> "CoVisitationModel":
+        """Learn from the log as `CoVisitationModel.fold` would. ``rng`` and ``previous`` are not needed."""
+        pace = self.pace
+        longest = max(pace.window, *(float(h[-1]) for h in pace[:3]))
+        events = snapshot.interactions
+        first = int(np.searchsorted(events.timestamp, snapshot.cutoff - _SPAN * longest))
+        recent = events.select(slice(first, None))
+        recent = recent.select(counted(recent, self.event_types))
+        state = self.start(snapshot.n_items, float(recent.timestamp[0]) if len(recent) else snapshot.cutoff)
+        chances = np.zeros(len(recent))
+        progress.start(self.name, len(recent))
+        for begin in range(0, len(recent), _CHUNK):
+            part = slice(begin, min(begin + _CHUNK, len(recent)))
+            _learn(state, pace, recent.select(part), chances[part])
+            bits = _bits(chances[part])
+            progress.advance(part.stop - begin, note=f"{bits:.2f} bits a click")
+        last = chances[-max(len(chances) // 10, 1) :]
+        return CoVisitationModel(
+            card=card_for(self, snapshot, metrics={"bits_a_click": _bits(last)} if len(last) else {}),
+            items=snapshot.items,
+            users=snapshot.users,
+            state=_sealed(state),
+        )
+
+    def ranks(self, events: Interactions, asked: Bools, n_items: int) -> Rows:
+        """Replay ``events``; return at which rank each one ``asked`` for was given just before it happened.
+
+        (n,) from 1, 0 = not given. It starts knowing nothing and learns from every event after asking.
+        """
+        state = self.start(n_items, float(events.timestamp[0]) if len(events) else 0.0)
+        ranks = np.zeros(len(events), np.int32)
+        replay(state, self.pace, events.user.astype(np.int64), events.item, events.timestamp, asked, ranks)
+        return readonly(ranks)
+
+
+def _learn(state: Trails, pace: Pace, events: Interactions, chances: F64) -> None:
+    learn_all(state, pace, events.user.astype(np.int64), events.item, events.timestamp, chances)
+
+
+def _bits(chances: F64) -> float:
+    """Return the mean of -log2 of the chances, none below a millionth."""
+    return float(-np.log2(np.maximum(chances, 1e-6)).mean())
+
+
+def _sealed(state: Trails) -> Trails:
+    return Trails._make(readonly(array) for array in state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoVisitationModel:
+    """What follows what at one moment, and the open sessions.
+
+    It tells users apart by their open session alone: from the query's history, or, without one, what it saw
+    itself. Somebody without an open session gets what is clicked first now. When nothing was clicked for a
+    ``window`` before ``query.now``, it answers as at the last moment it knows of.
+
+    It is open-ended: `fold` takes rows beyond ``items`` and ``users``, for what came after training, and then
+    gives such items too.
+    """
+
+    kind: ClassVar[str] = "co_visitation"
+    open_ended: ClassVar[bool] = True
+
+    card: Card
+    items: Vocab
+    users: Vocab
+    state: Trails
+
+    @property
+    def recipe(self) -> CoVisitation:
+        """Return the recipe it was trained with."""
+        return msgspec.convert(self.card.config, CoVisitation)
+
+    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the k items most likely to be clicked next."""
+        found = self._scores(query)
+        if exclude is not None:
+            found[exclude[exclude < len(found)]] = np.nan
+        items = best_rows(found, k)
+        return Scored(items=items, scores=readonly(found[items]))
+
+    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
+        """Return the best k items of each request."""
+        items = np.full((len(queries), max(k, 0)), -1, np.int32)
+        values = np.full(items.shape, -np.inf, np.float32)
+        order, bounds = _by_request(queries)
+        for i in range(len(queries)):
+            told = None
+            if queries.histories is not None and bounds[i + 1] > bounds[i]:
+                told = queries.histories.select(order[bounds[i] : bounds[i + 1]])
+            query = Query(user=int(queries.users[i]), history=told, now=queries.now)
+            found = self.top(query, k, exclude=None if exclude is None else exclude.row(i))
+            items[i, : len(found.items)], values[i, : len(found.items)] = found.items, found.scores
+        return Batch(items=readonly(items), scores=readonly(values))
+
+    def score(self, query: Query, items: Rows) -> F32:
+        """Return the probability that each item is the next click, NaN for what it does not give."""
+        return readonly(self._scores(query)[items])
+
+    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the items that most often share a session with an item, by the longest half-life."""
+        found = np.full(len(self.state.seen), np.nan, np.float32)
+        near, weight = self.state.near_item[item], self.state.near_weight[item, :, -1]
+        known = (near >= 0) & (weight > 0)
+        found[near[known]] = weight[known]
+        if exclude is not None:
+            found[exclude] = np.nan
+        best = best_rows(found, k)
+        return Scored(items=best, scores=readonly(found[best]))
+
+    def fold(self, events: Interactions) -> Self:
+        """Return the model after ``events``: the time of a copy of its arrays, then microseconds an event."""
+        new = events.select(counted(events, self.recipe.event_types))
+        if len(new) == 0:
+            return self
+        state = copied(self.state, int(new.item.max()) + 1, self.recipe.pace)
+        _learn(state, self.recipe.pace, new, np.zeros(len(new)))
+        return replace(self, state=_sealed(state))
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Return all arrays to save."""
+        return {**self.items.arrays("items"), **self.users.arrays("users"), **self.state._asdict()}
+
+    @classmethod
+    def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
+        """Open what `arrays` named."""
+        return cls(
+            card=card,
+            items=Vocab.from_arrays(arrays, "items"),
+            users=Vocab.from_arrays(arrays, "users"),
+            state=Trails._make(np.asarray(arrays[name]) for name in Trails._fields),
+        )
+
+    def _scores(self, query: Query) -> F32:
+        pace, known_until = self.recipe.pace, float(self.state.clock[0])
+        now = query.now if known_until < query.now <= known_until + pace.window else known_until
+        if query.history is not None:
+            session = _open_session(query.history, pace.session_gap, now)
+        elif query.user >= 0:
+            session = session_of(self.state, pace, query.user, now)
+        else:
+            session = np.zeros(0, np.int32)
+        found = np.empty(len(self.state.seen), np.float32)
+        scores(self.state, pace, readonly(session.view()), now, found)
+        return found
+
+
+def _open_session(history: Interactions, gap: float, now: float) -> Rows:
+    """Return the different items of the session that is open at the end of a history, oldest first."""
+    times = np.append(history.timestamp, now)
+    breaks = np.flatnonzero(np.diff(times) > gap)
+    items = history.item[int(breaks[-1]) + 1 if len(breaks) else 0 :]
+    different = list(dict.fromkeys(items.tolist()))
+    return np.array(different[-MEMORY:], np.int32)
+
+
+def _by_request(queries: Queries) -> tuple[AnyArray, AnyArray]:
+    """Return the order of the histories' events by request, and the bounds of each request."""
+    owner = np.zeros(0, np.int32) if queries.histories is None else queries.histories.user
+    order = np.argsort(owner, kind="stable")
+    return order, np.searchsorted(owner[order], np.arange(len(queries) + 1))

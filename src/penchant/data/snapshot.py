@@ -1,6 +1,5 @@
 """The snapshot: the immutable dataset as of a cut-off that recipes train on and feeds are served from."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penchant.data.follows import Follows
 from penchant.data.interactions import Interactions
-from penchant.kernel.arrays import F32, F64, I16, I64, AnyArray, Csr, Rows, open_arrays, readonly, save_arrays
+from penchant.data.snapshot_digest import content_digest
+from penchant.kernel.arrays import F32, I16, I64, AnyArray, Csr, Rows, open_arrays, readonly, save_arrays
 from penchant.kernel.arrow import ArrowColumn, ArrowTable
 from penchant.kernel.errors import Defect, InputError, NotFound
 from penchant.kernel.folders import publish
 from penchant.kernel.ids import Vocab
+
+__all__ = ["Follows", "Snapshot", "build_snapshot"]
 
 FORMAT = 1
 
@@ -29,15 +32,6 @@ class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cutoff: float  # seconds UTC: every interaction is at or before it
     head: int  # number of the last log event it has seen; 0 when it was not made from a log
     event_types: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Follows:
-    """n follow edges: rows of the users vocabulary, with the time the follow began."""
-
-    follower: Rows  # (n,)
-    followed: Rows  # (n,)
-    timestamp: F64  # (n,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +59,7 @@ class Snapshot:
     ]  # indptr, positions
     follows: Follows
     impressions: I64  # (n_items,) how often each item was shown, as far as the log says
+    text: F32 | None = None  # (n_items, d) what the items' text says, zeros without text; None when not asked
 
     @property
     def n_users(self) -> int:
@@ -116,14 +111,29 @@ class Snapshot:
             cutoff=until,
             head=self.head,
             impressions=self.impressions,
+            text=self.text,
         )
 
     def with_user_table(self, table: ArrowTable) -> "Snapshot":
         """Return the snapshot with another users' table: the same rows, its columns changed."""
-        digest = _digest(
-            self.users, self.items, table, self.item_table, self.interactions, self.follows, self.cutoff
+        return replace(self, user_table=table)._redigested()
+
+    def with_text(self, text: F32) -> "Snapshot":
+        """Return the snapshot with the vectors (n_items, d) of its items' text."""
+        return replace(self, text=readonly(text))._redigested()
+
+    def _redigested(self) -> "Snapshot":
+        digest = content_digest(
+            self.users,
+            self.items,
+            self.user_table,
+            self.item_table,
+            self.interactions,
+            self.follows,
+            self.text,
+            self.cutoff,
         )
-        return replace(self, user_table=table, digest=digest)
+        return replace(self, digest=digest)
 
     def save(self, folder: Path) -> None:
         """Write the snapshot as a folder, whole or not at all."""
@@ -152,6 +162,7 @@ class Snapshot:
                     "followed": follows.followed,
                     "follow_timestamp": follows.timestamp,
                     "impressions": self.impressions,
+                    **({} if self.text is None else {"text": self.text}),
                 },
             )
             pq.write_table(self.user_table, draft / "users.parquet", compression="zstd")
@@ -209,6 +220,7 @@ class Snapshot:
             by_user=(a["by_user_indptr"], a["by_user_positions"]),
             follows=Follows(follower=a["follower"], followed=a["followed"], timestamp=a["follow_timestamp"]),
             impressions=a["impressions"],
+            text=a.get("text"),
         )
 
 
@@ -350,6 +362,7 @@ def _assemble(
     cutoff: float,
     head: int,
     impressions: I64,
+    text: F32 | None = None,
 ) -> Snapshot:
     i = interactions
     order = _canonical_order(i)
@@ -358,7 +371,7 @@ def _assemble(
     positions = np.argsort(events.user, kind="stable").astype(np.int64, copy=False)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(users)))]).astype(np.int64)
     return Snapshot(
-        digest=_digest(users, items, user_table, item_table, events, follows, cutoff),
+        digest=content_digest(users, items, user_table, item_table, events, follows, text, cutoff),
         cutoff=cutoff,
         head=head,
         users=users,
@@ -369,6 +382,7 @@ def _assemble(
         by_user=(readonly(indptr), readonly(positions)),
         follows=follows,
         impressions=readonly(impressions),
+        text=text,
     )
 
 
@@ -386,52 +400,3 @@ def _canonical_order(i: Interactions) -> I64 | None:
     keys = (i.value, i.event_type, i.item, i.user, i.timestamp)
     order[tied] = among[np.lexsort([key[among] for key in keys])]
     return None if (order[1:] > order[:-1]).all() else order
-
-
-def _digest(
-    users: Vocab,
-    items: Vocab,
-    user_table: ArrowTable,
-    item_table: ArrowTable,
-    events: Interactions,
-    follows: Follows,
-    cutoff: float,
-) -> str:
-    """Hash content in canonical order: 32 hex characters."""
-    state = hashlib.blake2b(digest_size=16)
-    arrays = (
-        users.offsets,
-        users.data,
-        items.offsets,
-        items.data,
-        events.user,
-        events.item,
-        events.timestamp,
-        events.event_type,
-        events.value,
-        follows.follower,
-        follows.followed,
-        follows.timestamp,
-        np.array([cutoff]),
-    )
-    for array in arrays:
-        state.update(np.int64(len(array)).tobytes())
-        state.update(np.ascontiguousarray(array).data)
-    state.update("\x1f".join(events.event_types).encode())
-    for table in (user_table, item_table):
-        for name in table.column_names[1:]:
-            state.update(name.encode())
-            for chunk in (table[name].combine_chunks(),):
-                state.update(repr(chunk.type).encode())
-                state.update(_column_bytes(chunk))
-    return state.hexdigest()
-
-
-def _column_bytes(column: ArrowColumn) -> bytes:
-    """Return a column's content independent of how its buffers are cut: an IPC message of a fresh copy."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_dictionary(array.type):  # a message carries the codes alone
-        array = array.dictionary_decode()
-    fresh = pa.concat_arrays([array, pa.nulls(0, array.type)])
-    batch = pa.record_batch([fresh], names=["c"])
-    return batch.serialize().to_pybytes()

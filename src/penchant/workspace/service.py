@@ -12,6 +12,7 @@ from penchant.data.snapshot import Snapshot
 from penchant.data.sqlite_log import SqliteLog
 from penchant.evaluation.leaderboard import Leaderboard, evaluate
 from penchant.features.graph_columns import with_graph
+from penchant.features.text import with_text
 from penchant.kernel.clock import Clock, SystemClock
 from penchant.kernel.errors import Conflict, InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
@@ -24,7 +25,7 @@ from penchant.workspace.settings import FILE, Settings
 from penchant.workspace.template import TEMPLATE
 from penchant.workspace.training import train
 
-LOG_FOLDER, QUARANTINE_FOLDER = "log", "quarantine"
+LOG_FOLDER, QUARANTINE_FOLDER, TEXT_FOLDER = "log", "quarantine", "text"
 _TAIL = 100_000  # events that stay in the log's tail when a training seals it: read faster than segments
 
 
@@ -132,9 +133,10 @@ class Workspace:
         )
 
     def _told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:
-        """Return the snapshot with the columns that ``[graph]`` asks for; numbers last from ``previous`` on."""
+        """Return the snapshot with what ``[graph]`` and ``[text]`` ask for; communities last from ``previous``."""
         rng = derive(self.settings.workspace.seed, "graph")
-        return with_graph(snapshot, self.settings.graph, rng=rng, previous=previous)
+        told = with_graph(snapshot, self.settings.graph, rng=rng, previous=previous)
+        return with_text(told, self.settings.text, cache=self.folder / TEXT_FOLDER)
 
     def _served_snapshot(self) -> Snapshot | None:
         if not self.settings.graph.columns:

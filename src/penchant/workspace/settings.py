@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from penchant.features.graph_columns import GraphSettings
+from penchant.features.text import TextSettings
 from penchant.kernel.errors import InputError, NotFound
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
@@ -99,6 +100,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "evaluation": EvaluationSettings,
     "personas": PersonaSettings,
     "graph": GraphSettings,
+    "text": TextSettings,
     "personalize": PersonalizeSettings,
 }
 
@@ -116,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: EvaluationSettings = EvaluationSettings()
     personas: PersonaSettings = PersonaSettings()
     graph: GraphSettings = GraphSettings()
+    text: TextSettings = TextSettings()
     personalize: PersonalizeSettings = PersonalizeSettings()
 
     @classmethod

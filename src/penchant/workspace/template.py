@@ -176,6 +176,18 @@ fallback = "popular"
 # pivots = 256
 
 
+[text]
+# The items' columns that are read as text, for recipes that can use it: "ials" then knows new items by what
+# is written of them. Without this line no text is read.
+# columns = ["title", "description"]
+# What makes numbers of it: "tfidf", which needs nothing more, or with `pip install 'penchant[text]'` the name
+# "universal-sentence-encoder" or the folder of a model2vec model. What an encoder gave is kept in the folder
+# "text" of the workspace.
+# encoder = "tfidf"
+# Numbers an item for tfidf; encoders have their own.
+# dimensions = 64
+
+
 [personalize]
 # Clients of Amazon Personalize (boto3 with endpoint_url) sign with one of these keys; the secret is read from
 # the environment. groups are the dataset groups that the key may use; without it all. Without any key,

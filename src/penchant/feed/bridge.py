@@ -10,12 +10,13 @@ from penchant.data.snapshot import Snapshot
 from penchant.feed.types import Request
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.errors import Defect
-from penchant.models.base import Model, Online, Query, Retriever, Scored, Similar
+from penchant.models.base import Model, Online, OpenEnded, Query, Retriever, Scored, Similar
 
 _DEEP = 512  # what is asked of a model that answers the same for everybody, to be cut to size
 
 
 class _Abilities(TypedDict):
+    open_ended: bool
     retriever: Retriever | None
     kin: Similar | None
     learner: Online | None
@@ -26,6 +27,7 @@ def _abilities(model: Model) -> _Abilities:
         retriever=model if isinstance(model, Retriever) else None,
         kin=model if isinstance(model, Similar) else None,
         learner=model if isinstance(model, Online) else None,
+        open_ended=isinstance(model, OpenEnded),
     )
 
 
@@ -33,7 +35,8 @@ def _abilities(model: Model) -> _Abilities:
 class Bridge:
     """A model and the maps between its rows and the catalogue's; None where the vocabularies are equal.
 
-    Items of the catalogue that the model does not know map to -1, and so do items put after the snapshot.
+    Items of the catalogue that the model does not know map to -1, and so do items put after the snapshot,
+    unless the model is open-ended: then these, and users who came since, have rows past its vocabularies.
     A model older than the snapshot is asked with the user's history whenever that is newer than the model.
     """
 
@@ -44,8 +47,10 @@ class Bridge:
     current: bool  # trained on the snapshot that is served
     items_in: Rows | None  # (n_items,) model row of a catalogue row
     items_out: Rows | None  # (model items,) catalogue row of a model row
+    n_users: int  # of the snapshot
     users_in: Rows | None  # (n_users,) model row of a snapshot user
     spare: int  # items of the model that the catalogue does not have
+    open_ended: bool
     retriever: Retriever | None  # the model as what it can do, found once: a protocol check is slow
     kin: Similar | None
     learner: Online | None
@@ -69,6 +74,7 @@ class Bridge:
             items_in=None if same else readonly(model.items.rows(snapshot.items.to_arrow())),
             items_out=outward,
             spare=0 if outward is None else int((outward < 0).sum()),
+            n_users=snapshot.n_users,
             users_in=users,
             **_abilities(model),
         )
@@ -81,9 +87,7 @@ class Bridge:
         if self.learner is None or len(events) == 0:
             return self
         own = self._inward(events)
-        if self.users_in is not None:
-            known = np.append(self.users_in, np.int32(-1))  # row -1 stays unknown
-            own = replace(own, user=readonly(known[own.user]))
+        own = replace(own, user=readonly(self._users(own.user)))
         model = self.learner.fold(own) if len(own) else self.model
         return self if model is self.model else replace(self, model=model, latest={}, **_abilities(model))
 
@@ -92,7 +96,7 @@ class Bridge:
         user = self._user(request.user)
         stale = request.fresh or (not self.current and len(request.history) > 0)
         history = self._inward(request.history) if stale or user < 0 else None
-        if self.personal and user < 0 and not (history is not None and len(history)):
+        if self.personal and not self.open_ended and user < 0 and not (history is not None and len(history)):
             return None
         anchor = self.row(request.item)
         return Query(user=user, history=history, item=anchor, now=request.now)
@@ -147,18 +151,30 @@ class Bridge:
 
     def row(self, item: int) -> int:
         """Return the model's row of a catalogue row, -1 when there is none."""
+        if item >= self.n_items and self.open_ended:
+            return item - self.n_items + len(self.model.items)
         if not 0 <= item < self.n_items:
             return -1
         return item if self.items_in is None else int(self.items_in[item])
 
     def rows(self, items: Rows) -> Rows:
         """Return the model's rows of catalogue rows, -1 where there is none."""
-        own = np.where((items >= 0) & (items < self.n_items), items, -1).astype(np.int32)
-        return own if self.items_in is None else np.where(own >= 0, self.items_in[own], np.int32(-1))
+        return self._past_the_end(items, self.n_items, self.items_in, len(self.model.items))
 
     def catalogue_rows(self, own: Rows) -> Rows:
         """Return the catalogue's rows of the model's rows, -1 where there is none."""
-        return own if self.items_out is None else self.items_out[own]
+        return self._past_the_end(own, len(self.model.items), self.items_out, self.n_items)
+
+    def _past_the_end(self, rows: Rows, n: int, mapped: Rows | None, n_other: int) -> Rows:
+        """Return ``mapped[rows]``; rows from ``n`` on follow the other side's own for an open-ended model."""
+        inside = np.where((rows >= 0) & (rows < n), rows, -1).astype(np.int32)
+        found = inside if mapped is None else np.append(mapped, np.int32(-1))[inside]
+        if not self.open_ended:
+            return found
+        return np.where(rows >= n, rows - n + n_other, found).astype(np.int32)
+
+    def _users(self, users: Rows) -> Rows:
+        return self._past_the_end(users, self.n_users, self.users_in, len(self.model.users))
 
     def _user(self, user: int) -> int:
         return user if self.users_in is None or user < 0 else int(self.users_in[user])

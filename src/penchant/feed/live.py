@@ -116,6 +116,7 @@ class _Tail:
         self.events: deque[tuple[int, float, int, float]] = deque(maxlen=max_events)
         self.follows: dict[str, bool] = {}
         self.properties: dict[str, Value] | None = None  # as put since the snapshot
+        self.row = -1  # of a user whom the snapshot does not know
         self.served: Served | None = None
 
 
@@ -149,6 +150,7 @@ class Live:
         self._max_users = max_users
         self._max_events = max_events
         self._tails: OrderedDict[str, _Tail] = OrderedDict()
+        self._strangers = 0  # users met since whom the snapshot does not know
         self._types: list[str] = list(snapshot.interactions.event_types)
 
     @property
@@ -164,8 +166,8 @@ class Live:
     def fold(self, events: Iterable[tuple[int, AnyEvent]]) -> Interactions:
         """Take numbered events, those at or below ``head`` skipped.
 
-        Returns the interactions among them, for `Online` models: catalogue rows, user rows of the snapshot
-        (-1 for others).
+        Returns the interactions among them, for `Online` models: catalogue rows, user rows of the snapshot;
+        whom it does not know has a row past its end, the same until the user is dropped.
         """
         acted: list[tuple[int, int, float, int, float]] = []
         for number, event in events:
@@ -262,7 +264,15 @@ class Live:
             if self.showings is not None:
                 self.showings.join(event.user_id, anonymous(event.session_id))
         tail.events.append((item, event.timestamp, kind, value))
-        return self.user(event.user_id), item, event.timestamp, kind, value
+        return self._row(event.user_id, tail), item, event.timestamp, kind, value
+
+    def _row(self, user_id: str, tail: _Tail) -> int:
+        if tail.row < 0:
+            tail.row = self.user(user_id)
+        if tail.row < 0:
+            tail.row = self.snapshot.n_users + self._strangers
+            self._strangers += 1
+        return tail.row
 
     def _show(self, event: Acted, item: int) -> None:
         """Count an action on something shown; a list that no feed of ours gave is counted as shown, too."""

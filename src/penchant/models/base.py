@@ -159,6 +159,17 @@ class Online(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class OpenEnded(Online, Protocol):
+    """An online model that takes, and gives, rows past the end of its vocabularies: what came after training.
+
+    Each such row stays the same item or user for as long as the model is served; rows it was never told of
+    are simply unknown to it.
+    """
+
+    open_ended: ClassVar[bool]
+
+
 class Recipe(Protocol):
     """A frozen, validated configuration that trains.
 

@@ -110,13 +110,13 @@ class LiveCatalogue:
 class _Tail:
     """What one user did since the snapshot; ``rows`` etc. are parallel, oldest first."""
 
-    __slots__ = ("events", "follows", "properties", "served")
+    __slots__ = ("events", "follows", "properties", "row", "served")
 
     def __init__(self, max_events: int) -> None:
         self.events: deque[tuple[int, float, int, float]] = deque(maxlen=max_events)
         self.follows: dict[str, bool] = {}
         self.properties: dict[str, Value] | None = None  # as put since the snapshot
-        self.row = -1  # of a user whom the snapshot does not know
+        self.row = -1  # in the snapshot or past its end, when it acted
         self.served: Served | None = None
 
 

@@ -1,6 +1,7 @@
 """What can be named in a workspace: explicit tables from a name to a class. Nothing is found by magic."""
 
 from penchant.models.base import Model, Recipe
+from penchant.models.co_visitation import CoVisitation, CoVisitationModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
 from penchant.models.lookalike import Lookalike, LookalikeModel
@@ -9,12 +10,20 @@ from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn)
+    recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, CoVisitation)
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (PopularityModel, TrendingModel, IalsModel, LookalikeModel, NeighbourModel)
+    model.kind: model
+    for model in (
+        PopularityModel,
+        TrendingModel,
+        IalsModel,
+        LookalikeModel,
+        NeighbourModel,
+        CoVisitationModel,
+    )
 }
 """The kind in a saved model's folder -> the class that opens it."""
 

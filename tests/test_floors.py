@@ -17,6 +17,7 @@ FLOORS = {
     "feed": 4,
     "evaluation": 4,
     "experiments": 4,
+    "simulation": 4,
     "workspace": 5,
     "reports": 6,
     "http": 7,

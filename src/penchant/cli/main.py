@@ -15,12 +15,24 @@ from typing import Annotated
 import typer
 
 from penchant import __version__
-from penchant.cli import audience, communities, data, demo, doctor, feeds, models, personas, server
+from penchant.cli import (
+    audience,
+    communities,
+    data,
+    demo,
+    doctor,
+    feeds,
+    forget,
+    models,
+    personas,
+    server,
+    simulate,
+)
 from penchant.cli.session import Root
 from penchant.kernel.errors import PenchantError
 
 STOPPED = 130
-COMMANDS = (demo, data, models, feeds, audience, personas, communities, server, doctor)
+COMMANDS = (demo, data, models, feeds, audience, personas, communities, simulate, forget, server, doctor)
 """The modules of commands, in the order of the help. Each has ``register(app)``; a new group goes here."""
 
 

@@ -49,6 +49,7 @@ def expand(
     rng: Generator,
     progress: Progress | None = None,
     exclude: Mapping[str, IdList] | None = None,
+    where: Bools | None = None,
     previous: Path | None = None,
     cache: Path | None = None,
     model: Model | None = None,
@@ -56,7 +57,8 @@ def expand(
 ) -> Audience:
     """Return the ``config.size`` users most like the seeds, with everything a person needs to judge them.
 
-    ``exclude`` are lists of users to leave out, by name (suppressed, converted, no consent). ``cache`` keeps
+    ``exclude`` are lists of users to leave out, by name (suppressed, converted, no consent); ``where`` (n,)
+    says who else may be chosen, such as those whom a filter expression keeps. ``cache`` keeps
     features between runs. ``model`` gives the space of users for ``embedding`` (its array ``user_factors``).
     ``previous`` is the folder of an earlier run to measure drift against. ``seed`` is what ``rng`` was made
     from, for the card.
@@ -67,7 +69,7 @@ def expand(
     """
     quiet = Silent() if progress is None else progress
     matched = match(seeds, snapshot)
-    eligible, counts = _eligible(snapshot, matched, config, exclude or {})
+    eligible, counts = _eligible(snapshot, matched, config, exclude or {}, where)
     findings = check(seeds, matched, snapshot, size=config.size, candidates=int(eligible.sum()))
     job = _job(snapshot, config, matched, eligible, rng, quiet, cache, model)
     findings += _signal_findings(job)
@@ -123,7 +125,11 @@ def expand(
 
 
 def _eligible(
-    snapshot: Snapshot, matched: Matched, config: AudienceConfig, exclude: Mapping[str, IdList]
+    snapshot: Snapshot,
+    matched: Matched,
+    config: AudienceConfig,
+    exclude: Mapping[str, IdList],
+    where: Bools | None,
 ) -> tuple[Bools, dict[str, int]]:
     """Return who may be in the audience, and how many each list took out."""
     eligible = np.ones(snapshot.n_users, bool)
@@ -136,6 +142,9 @@ def _eligible(
         rows = np.unique(rows[rows >= 0])
         counts[name] = int(eligible[rows].sum())
         eligible[rows] = False
+    if where is not None:
+        counts["filter"] = int((eligible & ~where).sum())
+        eligible &= where
     return eligible, counts
 
 

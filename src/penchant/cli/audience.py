@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from penchant.cli.session import Folder, Json, Session, session
-from penchant.kernel.errors import InputError
-from penchant.kernel.names import did_you_mean
 
 if TYPE_CHECKING:
-    from penchant.audiences.config import Audience, AudienceConfig
-    from penchant.data.snapshot import Snapshot
-
-_REPORT = "report.html"
+    from penchant.audiences.config import Audience
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +28,9 @@ def audience(
     threshold: Annotated[float, typer.Option(help="coupang: the least divergence of a feature.")] = 0.05,
     focus: Annotated[float, typer.Option(help="coupang: the power of the divergence in the weights.")] = 1.0,
     distance: Annotated[str, typer.Option(help="coupang: euclidean, cosine or mahalanobis.")] = "euclidean",
+    where: Annotated[
+        str, typer.Option(help="A filter that candidates must pass: INCLUDE UserID WHERE Users.X = ...")
+    ] = "",
     exclude: Annotated[
         list[Path] | None, typer.Option(help="A file of people to leave out; may be repeated.")
     ] = None,
@@ -74,13 +72,8 @@ def audience(
     Writes audience.csv (user_id, score, rank), top_features.csv, features.csv, card.json and report.html;
     unknown_ids.csv, holdout.csv and the exported files where they apply.
     """
-    from penchant.audiences.config import AudienceConfig
-    from penchant.audiences.expand import expand
     from penchant.audiences.seeds import read_ids
-    from penchant.audiences.write import write_audience
-    from penchant.kernel.seeds import derive
-    from penchant.reports.audience import audience_report
-    from penchant.reports.page import write_page
+    from penchant.reports.audience_run import order_of, run_audience
 
     settings: dict[str, Any] = {
         "size": size,
@@ -95,88 +88,25 @@ def audience(
         "include_seeds": include_seeds,
         "protected": protect or [],
     }
-    _known(method, export or [], holdout)
-    config = _checked(settings, AudienceConfig)
+    order = order_of(
+        {
+            "config": settings,
+            "where": where,
+            "holdout": holdout,
+            "export": export or [],
+            "country_code": country_code,
+            "plain": plain,
+            "seed": seed,
+        }
+    )
     given = read_ids(seeds)
     lists = {path.stem: read_ids(path) for path in exclude or []}
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
-        snapshot = workspace.snapshot(progress=progress)
-        found = expand(
-            snapshot,
-            given,
-            config,
-            rng=derive(seed, "audience"),
-            progress=progress,
-            exclude=lists,
-            previous=previous,
-            cache=workspace.folder / "cache",
-            seed=seed,
+        found, written = run_audience(
+            workspace, order, given, out, exclude=lists, previous=previous, progress=progress
         )
-    written = write_audience(found, out)
-    write_page(out / _REPORT, audience_report(found))
-    written += [
-        _REPORT,
-        *_deliver(found, snapshot, out, holdout, export or [], country_code, plain=plain, seed=seed),
-    ]
     here.answer({"files": written, "card": found.card}, lambda: _show(here, found, out, written))
-
-
-def _known(method: str, platforms: list[str], holdout: float) -> None:
-    """Refuse names and numbers that would fail only after minutes of work."""
-    from penchant.audiences.config import METHODS
-    from penchant.audiences.export import PLATFORMS
-
-    for what, given, known in (
-        ("method", [method], METHODS),
-        ("export", platforms, tuple(PLATFORMS)),
-    ):
-        for name in given:
-            if name not in known:
-                raise InputError(f"--{what}: there is no '{name}'.", fix=did_you_mean(name, known))
-    if not 0 <= holdout < 1:
-        raise InputError(f"--holdout {holdout:g} is not a share.", fix="Give 0.1 for one in ten.")
-
-
-def _checked(settings: dict[str, Any], kind: "type[AudienceConfig]") -> "AudienceConfig":
-    """Return the settings as their type; a wrong value is the user's error, said with its name."""
-    import msgspec
-
-    try:
-        return msgspec.convert(settings, kind)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise InputError(f"{error}", fix="See `penchant audience --help`.") from error
-
-
-def _deliver(
-    found: "Audience",
-    snapshot: "Snapshot",
-    out: Path,
-    holdout: float,
-    platforms: list[str],
-    country_code: str,
-    *,
-    plain: bool,
-    seed: int,
-) -> list[str]:
-    """Write the holdout list and the platforms' files, which never hold anybody held out."""
-    from penchant.audiences.export import export_people, people_of
-    from penchant.audiences.write import HOLDOUT, split_holdout, table
-    from penchant.kernel.folders import write_atomically
-    from penchant.kernel.seeds import derive
-
-    reach, held = split_holdout(found.ids, holdout, rng=derive(seed, "holdout"))
-    written: list[str] = []
-    if held:
-        write_atomically(out / HOLDOUT, table(["user_id"], [[i] for i in held]))
-        written.append(HOLDOUT)
-    if platforms:
-        people = people_of(snapshot.user_table, snapshot.users.rows(reach), country_code=country_code)
-        for platform in platforms:
-            name = f"export_{platform}.csv"
-            write_atomically(out / name, export_people(people, platform, plain=plain))
-            written.append(name)
-    return written
 
 
 def _show(here: Session, found: "Audience", out: Path, written: list[str]) -> None:

@@ -1,0 +1,112 @@
+"""One whole audience of a workspace, from the request to the files: for the command and the service."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penchant.audiences.config import METHODS, Audience, AudienceConfig
+from penchant.audiences.expand import expand
+from penchant.audiences.export import PLATFORMS, export_people, people_of
+from penchant.audiences.seeds import IdList
+from penchant.audiences.write import HOLDOUT, split_holdout, table, write_audience
+from penchant.data.snapshot import Snapshot
+from penchant.kernel.errors import InputError
+from penchant.kernel.folders import write_atomically
+from penchant.kernel.names import did_you_mean
+from penchant.kernel.progress import Progress
+from penchant.kernel.seeds import derive
+from penchant.reports.audience import audience_report
+from penchant.reports.page import write_page
+from penchant.workspace.service import Workspace
+from penchant.workspace.user_filters import user_mask
+
+REPORT = "report.html"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked for besides the lists of ids.
+
+    ``where`` is a filter expression that candidates must pass. ``holdout`` is the share held out at random.
+    ``plain`` lets contact data leave unhashed.
+    """
+
+    config: AudienceConfig
+    where: str = ""
+    holdout: float = 0.0
+    export: tuple[str, ...] = ()
+    country_code: str = ""
+    plain: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise ValueError(f"holdout {self.holdout:g} is not a share: give 0.1 for one in ten.")
+
+
+def order_of(settings: Mapping[str, Any]) -> Order:
+    """Return the order of plain values; what is wrong is said before any work, with its name.
+
+    Raises:
+        InputError: a name or a value is not accepted.
+    """
+    method, platforms = settings["config"].get("method", "auto"), settings.get("export", ())
+    for what, given, known in (("method", [method], METHODS), ("export", platforms, tuple(PLATFORMS))):
+        for name in given:
+            if name not in known:
+                raise InputError(f"{what}: there is no '{name}'.", fix=did_you_mean(str(name), known))
+    try:
+        return msgspec.convert(settings, Order)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputError(f"{error}") from error
+
+
+def run_audience(
+    workspace: Workspace,
+    order: Order,
+    seeds: IdList,
+    out: Path,
+    *,
+    exclude: Mapping[str, IdList],
+    previous: Path | None = None,
+    progress: Progress,
+) -> tuple[Audience, list[str]]:
+    """Grow the seeds on the workspace's data and write all files into ``out``; return their names too.
+
+    Raises:
+        InputError: as `penchant.audiences.expand.expand`, or the filter expression is wrong.
+    """
+    snapshot = workspace.snapshot(progress=progress)
+    found = expand(
+        snapshot,
+        seeds,
+        order.config,
+        rng=derive(order.seed, "audience"),
+        progress=progress,
+        exclude=exclude,
+        where=user_mask(snapshot, order.where) if order.where else None,
+        previous=previous,
+        cache=workspace.folder / "cache",
+        seed=order.seed,
+    )
+    written = write_audience(found, out)
+    write_page(out / REPORT, audience_report(found))
+    return found, [*written, REPORT, *_deliver(found, snapshot, out, order)]
+
+
+def _deliver(found: Audience, snapshot: Snapshot, out: Path, order: Order) -> list[str]:
+    """Write the holdout list and the platforms' files, which never hold anybody held out."""
+    reach, held = split_holdout(found.ids, order.holdout, rng=derive(order.seed, "holdout"))
+    written: list[str] = []
+    if held:
+        write_atomically(out / HOLDOUT, table(["user_id"], [[i] for i in held]))
+        written.append(HOLDOUT)
+    if order.export:
+        rows = snapshot.users.rows(reach)
+        people = people_of(snapshot.user_table, rows, country_code=order.country_code)
+        for platform in order.export:
+            name = f"export_{platform}.csv"
+            write_atomically(out / name, export_people(people, platform, plain=order.plain))
+            written.append(name)
+    return written

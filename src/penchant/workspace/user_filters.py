@@ -1,0 +1,35 @@
+"""Filter expressions about users, decided on a snapshot: ``INCLUDE UserID WHERE Users.country = "DE"``."""
+
+import numpy as np
+
+from penchant.data.interactions import Interactions
+from penchant.data.snapshot import Snapshot
+from penchant.feed.filter_run import Facts, compile_filter
+from penchant.feed.item_columns import Columns
+from penchant.kernel.arrays import Bools, readonly
+from penchant.kernel.errors import InputError
+
+
+def user_mask(snapshot: Snapshot, expression: str) -> Bools:
+    """Return which users pass (n_users,); NOW() is the snapshot's cut-off, so a rerun gives the same.
+
+    Raises:
+        InputError: the expression is wrong, is about items, or has parameters.
+    """
+    columns = Columns.of(snapshot.user_table.drop_columns(["user_id"]))
+    compiled = compile_filter(expression, columns)
+    if compiled.target != "user":
+        raise InputError(
+            "an audience is filtered by UserID, not by ItemID.",
+            where=expression[:200],
+            fix='Write such as: INCLUDE UserID WHERE Users.country = "DE"',
+        )
+    if compiled.parameters:
+        raise InputError(
+            f"there is no value for ${min(compiled.parameters)}.",
+            where=expression[:200],
+            fix="Write the value into the expression.",
+        )
+    history = Interactions.none(snapshot.interactions.event_types)
+    facts = Facts(history=history, user={}, parameters={}, now=snapshot.cutoff)
+    return readonly(compiled.mask(columns, facts, np.arange(snapshot.n_users, dtype=np.int32)))

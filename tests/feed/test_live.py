@@ -46,7 +46,12 @@ def test_folding_in_pieces_or_again_gives_the_same(
     assert state(whole) == state(pieces)
     joined = Interactions.joined(*parts)
     assert joined.item.tolist() == folded.item.tolist()
-    assert joined.user.tolist() == folded.user.tolist() == [whole.user(user) for user, _, _ in given_]
+    assert joined.user.tolist() == folded.user.tolist()
+    rows = dict(zip((user for user, _, _ in given_), folded.user.tolist(), strict=True))
+    assert folded.user.tolist() == [rows[user] for user, _, _ in given_]
+    assert len(set(rows.values())) == len(rows)
+    for user, row in rows.items():  # whom the snapshot does not know has a row past its end
+        assert row == whole.user(user) or (whole.user(user) < 0 and row >= SNAPSHOT.n_users)
 
 
 @given(actions)

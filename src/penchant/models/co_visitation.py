@@ -189,16 +189,21 @@ class CoVisitationModel:
 
     def score(self, query: Query, items: Rows) -> F32:
         """Return the probability that each item is the next click, NaN for what it does not give."""
-        return readonly(self._scores(query)[items])
+        found = np.full(len(items), np.nan, np.float32)
+        known = items < len(self.state.seen)
+        found[known] = self._scores(query)[items[known]]
+        return readonly(found)
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the items that most often share a session with an item, by the longest half-life."""
+        if item >= len(self.state.seen):
+            return Scored.none()
         found = np.full(len(self.state.seen), np.nan, np.float32)
         near, weight = self.state.near_item[item], self.state.near_weight[item, :, -1]
         known = (near >= 0) & (weight > 0)
         found[near[known]] = weight[known]
         if exclude is not None:
-            found[exclude] = np.nan
+            found[exclude[exclude < len(found)]] = np.nan
         best = best_rows(found, k)
         return Scored(items=best, scores=readonly(found[best]))
 
@@ -229,7 +234,8 @@ class CoVisitationModel:
         pace, known_until = self.recipe.pace, float(self.state.clock[0])
         now = query.now if known_until < query.now <= known_until + pace.window else known_until
         if query.history is not None:
-            session = _open_session(query.history, pace.session_gap, now)
+            known = query.history.select(query.history.item < len(self.state.seen))
+            session = _open_session(known, pace.session_gap, now)
         elif query.user >= 0:
             session = session_of(self.state, pace, query.user, now)
         else:

@@ -10,7 +10,8 @@ Euler-Maclaurin formula, f'' and f''' being polynomials in u:
 
     F(z + h) - F(z) = h/2 (f_0 + f_1) + h²/12 (f'_0 - f'_1) - h⁴/720 (f'''_0 - f'''_1) + O(h⁷)
 
-The grid begins where the arm that is surely ahead begins: left of it no arm can be the best.
+The grid begins where almost surely some arm is already ahead: left of it no arm can be the best. Left of the
+mode F < f / u, the density being log-concave, so that is where Σ log(f / u) has fallen to -30.
 """
 
 import math
@@ -23,7 +24,7 @@ from penchant.kernel.compiled import kernel
 
 _DROP = 30.0  # tails end where the density fell to e^-30 of its peak
 _STEP = 0.16  # of the smallest standard deviation; in z no Beta has features narrower than about 1
-_WIDEST = 0.16
+_WIDEST = 0.25
 MOST_NODES = 4_000  # more, and `quadrature` with its panels is the better rule
 
 
@@ -59,14 +60,32 @@ def _tail(a: float, b: float, side: float) -> float:
 
 
 @kernel()
-def _reach(a: F64, b: F64) -> tuple[float, float, float]:
+def _all_below(z: float, a: F64, b: F64, scale: F64) -> float:
+    """Return an upper bound of the log probability that every arm draws less than z."""
+    total = 0.0
+    for i in range(len(a)):
+        u = a[i] - (a[i] + b[i]) / (1 + math.exp(-z))
+        if u > 0:
+            total += min(scale[i] + _log_density(z, a[i], b[i]) - math.log(u), 0.0)
+    return total
+
+
+@kernel()
+def _reach(a: F64, b: F64, scale: F64) -> tuple[float, float, float]:
     """Return the first and last point where the best of the arms can be, and the step between nodes."""
-    low, high = -np.inf, -np.inf
+    low, high, middle = -np.inf, -np.inf, -np.inf
     right = np.empty(len(a))
     for i in range(len(a)):
         low = max(low, _tail(a[i], b[i], -1.0))
         right[i] = _tail(a[i], b[i], 1.0)
         high = max(high, right[i])
+        middle = max(middle, math.log(a[i] / b[i]))
+    while middle - low > 1.0:
+        z = (low + middle) / 2
+        if _all_below(z, a, b, scale) > -_DROP:
+            middle = z
+        else:
+            low = z
     narrow = np.inf
     for i in range(len(a)):
         if right[i] > low:
@@ -75,15 +94,12 @@ def _reach(a: F64, b: F64) -> tuple[float, float, float]:
 
 
 @kernel()
-def _race(a: F64, b: F64, start: F64, low: float, step: float, n_nodes: int) -> F64:
+def _race(a: F64, b: F64, scale: F64, start: F64, low: float, step: float, n_nodes: int) -> F64:
     """Return P(best) of each arm; ``start`` is each one's distribution function at ``low``."""
     n = len(a)
     density, below = np.empty(n), start.copy()
     slope, third = np.empty(n), np.empty(n)
     total, before = np.zeros(n), np.empty(n)
-    scale = np.empty(n)
-    for i in range(n):
-        scale[i] = math.lgamma(a[i] + b[i]) - math.lgamma(a[i]) - math.lgamma(b[i])
     for node in range(n_nodes):
         z = low + node * step
         s = 1 / (1 + math.exp(-z))
@@ -117,10 +133,11 @@ def race(a: F64, b: F64) -> F64 | None:
     """
     if len(a) == 1:
         return np.ones(1)
-    low, high, step = _reach(a, b)
+    scale = -special.betaln(a, b)
+    low, high, step = _reach(a, b, scale)
     nodes = (high - low) / step
     if not nodes < MOST_NODES:
         return None
     x = special.expit(low)
     start = special.betainc(a, b, x) if low < 0 else 1.0 - special.betainc(b, a, special.expit(-low))
-    return _race(a, b, start, low, step, int(nodes) + 2)
+    return _race(a, b, scale, start, low, step, int(nodes) + 2)

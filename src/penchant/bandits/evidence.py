@@ -137,7 +137,9 @@ class Evidence:
             row = self._passing.get(name)
         if row is None or self._start is None:
             return np.zeros(self.n_arms), np.zeros(self.n_arms)
-        found = np.maximum(self._nodes[row], 0.0) * np.exp2((self._start - max(now, self._newest)) * self._rate)
+        found = np.maximum(self._nodes[row], 0.0) * np.exp2(
+            (self._start - max(now, self._newest)) * self._rate
+        )
         return found[0], found[1]
 
     def of_items(self, now: float) -> tuple[F64, F64]:

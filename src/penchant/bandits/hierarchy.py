@@ -20,7 +20,7 @@ from penchant.kernel.arrays import F64
 
 PESSIMISM = 0.01
 ROOT_PULLS = 100.0
-_LEAST, _MOST = 1e-6, 0.99
+_LEAST, _MOST = 1e-4, 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

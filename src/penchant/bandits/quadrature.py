@@ -108,8 +108,8 @@ def beta_grid(a: F64, b: F64) -> tuple[F64, F64]:
     In z = logit x the density is x^a (1-x)^b / B(a, b), smooth and light-tailed, also for a or b below 1.
     """
     tails = np.array([1e-12, 1e-6, 1e-3, 0.5])
-    lower = special.logit(np.maximum(special.betaincinv(a[:, None], b[:, None], tails), 1e-300))
-    upper = -special.logit(np.maximum(special.betaincinv(b[:, None], a[:, None], tails), 1e-300))
+    lower = special.logit(np.clip(special.betaincinv(a[:, None], b[:, None], tails), 1e-300, 1 - 1e-16))
+    upper = -special.logit(np.clip(special.betaincinv(b[:, None], a[:, None], tails), 1e-300, 1 - 1e-16))
     # In z no Beta has features narrower than its quantiles or, in its tails, than about 1.
     low, high = lower.min(), upper.max()
     even = np.linspace(low, high, 2 + int(min((high - low) / 3, _PANELS / 2)))

@@ -70,7 +70,26 @@ class Appended:
     head: int
 
 
-class EventLog(Protocol):
+class ReadableLog(Protocol):
+    """What a snapshot is made from."""
+
+    def head(self) -> int:
+        """Return the number of the last event, 0 when empty."""
+        ...
+
+    def scan(
+        self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[ArrowBatch]:
+        """Yield all events of a kind numbered above ``after`` and at most ``upto``, in order.
+
+        A batch has `COLUMNS` and ``number`` int64.
+
+        ``columns`` limits the `COLUMNS` that are read; ``number`` always comes last.
+        """
+        ...
+
+
+class EventLog(ReadableLog, Protocol):
     """Events in the order they were acknowledged, numbered 1, 2, 3 ... without gap or duplicate.
 
     Several processes may hold the same log at once. What `append` or `append_bulk` returned from is on disk.
@@ -93,22 +112,10 @@ class EventLog(Protocol):
         """
         ...
 
-    def head(self) -> int:
-        """Return the number of the last event, 0 when empty."""
-        ...
-
     def tail(self, after: int, limit: int = 10_000) -> list[tuple[int, AnyEvent]]:
-        """Return up to ``limit`` events numbered above ``after``, in order."""
-        ...
+        """Return up to ``limit`` events numbered above ``after``, in order; none only when none are left.
 
-    def scan(
-        self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
-    ) -> Iterator[ArrowBatch]:
-        """Yield all events of a kind numbered above ``after`` and at most ``upto``, in order.
-
-        A batch has `COLUMNS` and ``number`` int64.
-
-        ``columns`` limits the `COLUMNS` that are read; ``number`` always comes last.
+        Events that were taken out of the log for good leave their numbers unused.
         """
         ...
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.data.columns import typed_columns
-from penchant.data.eventlog import COLUMNS, EventLog
+from penchant.data.eventlog import COLUMNS, ReadableLog
 from penchant.data.events import ANONYMOUS
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.kernel.arrays import I64
@@ -20,7 +20,7 @@ _ROWS = 1 << 20  # gathered before ids are encoded: enough that each id is kept 
 
 
 def snapshot_of(
-    log: EventLog,
+    log: ReadableLog,
     *,
     cutoff: float | None = None,
     upto: int | None = None,
@@ -56,7 +56,7 @@ def snapshot_of(
 class _Source:
     """A log up to a number, telling progress as it is read."""
 
-    def __init__(self, log: EventLog, head: int, progress: Progress) -> None:
+    def __init__(self, log: ReadableLog, head: int, progress: Progress) -> None:
         self._log, self._head, self._progress = log, head, progress
         progress.start("reading the event log", head)
 

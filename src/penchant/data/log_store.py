@@ -14,7 +14,7 @@ from penchant.data.log_errors import storage_errors
 from penchant.data.log_segments import Segment
 from penchant.kernel.errors import Conflict, Defect, InputError, PenchantError
 
-FORMAT = 1
+FORMAT = 2
 PATIENCE = 30.0  # seconds to wait for another process
 _JOURNAL = 64 << 20  # bytes of write-ahead log kept for reuse
 
@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS segments (
 );
 CREATE INDEX IF NOT EXISTS segments_by_last ON segments (last);
 CREATE TABLE IF NOT EXISTS runs (file TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS removed (number INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS pending (only INTEGER PRIMARY KEY CHECK (only = 1), note BLOB NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
 
@@ -94,6 +96,28 @@ class Store:
             self.reader.execute("BEGIN")
             with _transaction(self.reader):
                 yield self.reader
+
+    def compact(self) -> None:
+        """Write the file anew without free pages, and empty its journal: nothing deleted is left in either.
+
+        Raises:
+            Conflict: another process reads or writes all the time.
+        """
+        with storage_errors(self.file), self._writing:
+            until = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    self.writer.execute("VACUUM")
+                    busy, _, _ = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                        raise
+                    busy = 1
+                if not busy:
+                    return
+                if time.monotonic() > until:
+                    raise Conflict("another process holds the log.", where=str(self.file), fix="Try again.")
+                time.sleep(0.05)
 
     @contextmanager
     def owning_files(self, *, wait: float) -> Generator[bool]:
@@ -164,9 +188,17 @@ def _locked(con: sqlite3.Connection, file: Path) -> bool:
 
 def head_of(con: sqlite3.Connection) -> int:
     """Return the number of the last event."""
-    query = "SELECT (SELECT max(number) FROM tail), (SELECT max(last) FROM segments)"
-    tail, sealed = con.execute(query).fetchone()
-    return max(tail or 0, sealed or 0)
+    query = (
+        "SELECT (SELECT max(number) FROM tail), (SELECT max(last) FROM segments),"
+        " (SELECT max(number) FROM removed)"
+    )
+    return max(number or 0 for number in con.execute(query).fetchone())
+
+
+def removed_between(con: sqlite3.Connection, *, after: int, upto: int) -> int:
+    """Return how many events numbered above ``after`` and at most ``upto`` were taken out for good."""
+    query = "SELECT count(*) FROM removed WHERE number > ? AND number <= ?"
+    return con.execute(query, (after, upto)).fetchone()[0]
 
 
 def tail_rows(

@@ -9,17 +9,19 @@ sorted runs of `log_keys`.
 
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
+from penchant.data.deletion import Gone
 from penchant.data.eventlog import COLUMNS, Appended
 from penchant.data.events import AnyEvent
 from penchant.data.log_bulk import KEYS_FILE, Staged
 from penchant.data.log_errors import storage_errors
 from penchant.data.log_keys import KeyRuns, among, keys_of, open_run, sorted_keys, write_run
+from penchant.data.log_rewrite import Rewritten, pending, rewrite, settle
 from penchant.data.log_rows import decode, encode, id_key, kind_of, to_batch, to_events
 from penchant.data.log_segments import NUMBER, Segment, SegmentWriter, read_segment
 from penchant.data.log_store import (
@@ -30,6 +32,7 @@ from penchant.data.log_store import (
     TailRow,
     add_files,
     head_of,
+    removed_between,
     run_files,
     segments_between,
     tail_keys,
@@ -169,21 +172,34 @@ class SqliteLog:
             return head_of(con)
 
     def tail(self, after: int, limit: int = 10_000) -> list[tuple[int, AnyEvent]]:
-        """Return up to ``limit`` events numbered above ``after``, in order, sealed or not."""
-        after = max(after, 0)
+        """Return up to ``limit`` events numbered above ``after``, in order, sealed or not.
+
+        None only when there are no more: numbers of removed events are passed over.
+        """
+        position, head = max(after, 0), 0
+        while True:
+            events, upto, head = self._window(position, limit)
+            if events or upto >= head:
+                return events
+            position = upto
+
+    def _window(self, after: int, limit: int) -> tuple[list[tuple[int, AnyEvent]], int, int]:
+        """Return the events of the next ``limit`` numbers, the last of these numbers, and the head."""
         with self._store.reading() as con:
-            upto = min(after + limit, head_of(con))
+            head = head_of(con)
+            upto = min(after + limit, head)
             rows = tail_rows(con, after=after, upto=upto, limit=-1)
             segments = segments_between(con, after=after, upto=upto) if len(rows) < upto - after else []
+            gone = removed_between(con, after=after, upto=upto)
         events = [(number, decode(event)) for number, _, _, event in rows]
         with storage_errors(self._folder):
             for segment in segments:
                 for batch in read_segment(self._folder, segment, after=after, upto=upto):
                     events += zip(batch["number"].to_pylist(), to_events(segment.kind, batch), strict=True)
         events.sort(key=_number)
-        if len(events) != max(upto - after, 0):
-            raise Defect(f"of the events {after + 1} to {upto} the log gave {len(events)}.")
-        return events
+        if len(events) != max(upto - after - gone, 0):
+            raise Defect(f"of the events {after + 1} to {upto} the log gave {len(events)}, {gone} removed.")
+        return events, upto, head
 
     def scan(
         self, kind: str, *, after: int = 0, upto: int | None = None, columns: Sequence[str] | None = None
@@ -199,6 +215,7 @@ class SqliteLog:
 
     def _scan(self, kind: str, after: int, end: int, names: list[str]) -> Iterator[ArrowBatch]:
         position = after  # all events of the kind up to here were yielded, wherever they are by now
+        missing = ""
         while position < end:
             with self._store.reading() as con:
                 found = segments_between(con, after=position, upto=end, kind=kind, limit=1)
@@ -208,6 +225,10 @@ class SqliteLog:
                 yield _numbered(kind, rows).select([*names, "number"])
                 position = rows[-1][0] if len(rows) == _SCANNED else until
             elif found:
+                file = found[0].file
+                if missing != file and not (self._folder / file).exists():
+                    missing = file  # rewritten since: the manifest names another by now
+                    continue
                 with storage_errors(self._folder):
                     yield from read_segment(self._folder, found[0], after=position, upto=end, columns=names)
                 position = found[0].last
@@ -233,6 +254,29 @@ class SqliteLog:
             if moved:
                 self._merge_runs()
         return moved
+
+    def rewrite(self, gone: Gone, *, note: Callable[[list[Rewritten]], bytes]) -> None:
+        """Take somebody out of the log: all of it or, on an error or a kill, nothing.
+
+        ``note`` is told of the files that are replaced; what it returns stays readable by `unfinished` until
+        `settle`. Numbers of other events do not change.
+
+        Raises:
+            Conflict: an import is running.
+        """
+        with self._store.owning_files(wait=PATIENCE) as mine:
+            if not mine:
+                raise Conflict("an import into this log is running.", fix="Wait until it has ended.")
+            rewrite(self._store, gone, note=note)
+
+    def unfinished(self) -> bytes | None:
+        """Return the note of a `rewrite` that is not settled, empty when only `settle` is left; or None."""
+        return pending(self._store)
+
+    def settle(self) -> None:
+        """End a `rewrite`: delete the files it replaced and what SQLite still holds of the deleted."""
+        self._sweep()
+        settle(self._store)
 
     def _oldest(self, until: int) -> list[TailRow]:
         """Return the oldest events of the tail that follow one another without an imported one between."""

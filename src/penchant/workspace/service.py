@@ -1,10 +1,9 @@
 """The facade: one workspace folder and all that can be done with it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import final
 
-from penchant.data.eventlog import EventLog
 from penchant.data.importing import ImportSummary, import_files
 from penchant.data.insights import Insight, insights
 from penchant.data.log_snapshot import snapshot_of
@@ -19,6 +18,7 @@ from penchant.kernel.folders import write_atomically
 from penchant.kernel.progress import Progress, Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Card
+from penchant.workspace.forgetting import Receipt, finish, forget
 from penchant.workspace.registry import Registry
 from penchant.workspace.serving import Serving
 from penchant.workspace.settings import FILE, Settings
@@ -33,7 +33,7 @@ _TAIL = 100_000  # events that stay in the log's tail when a training seals it: 
 class Workspace:
     """A folder with ``penchant.toml``, the event log, snapshots and models."""
 
-    def __init__(self, folder: Path, settings: Settings, log: EventLog, clock: Clock) -> None:
+    def __init__(self, folder: Path, settings: Settings, log: SqliteLog, clock: Clock) -> None:
         self.folder = folder
         self.settings = settings
         self.log = log
@@ -50,6 +50,7 @@ class Workspace:
         """
         settings = Settings.read(folder)
         log = SqliteLog.open(folder / LOG_FOLDER)
+        finish(folder, Registry(folder), log, folder / QUARANTINE_FOLDER)
         return cls(folder, settings, log, SystemClock() if clock is None else clock)
 
     @classmethod
@@ -145,6 +146,27 @@ class Workspace:
             return Snapshot.open(self.registry.snapshot_folder(self.registry.current().snapshot))
         except (NotReady, NotFound, InputError):  # the first training, or nothing that can be read on from
             return None
+
+    def forget(self, users: Collection[str], *, progress: Progress | None = None) -> Receipt:
+        """Take users out of the log and of everything made from it; what is served is made again.
+
+        Killed at any moment, it was done or not; see `penchant.workspace.forgetting`.
+
+        Raises:
+            InputError: no user is named.
+            Conflict: a training or an import is running.
+        """
+        return forget(
+            self.folder,
+            self.registry,
+            self.settings,
+            self.log,
+            users,
+            told=lambda snapshot: self._told(snapshot, self._served_snapshot()),
+            quarantine=self.folder / QUARANTINE_FOLDER,
+            now=self.clock.now(),
+            progress=Silent() if progress is None else progress,
+        )
 
     def serving(self) -> Serving:
         """Return a live view for answering feeds; the caller closes it.

@@ -266,8 +266,10 @@ class Serving:
         return open_view(self._registry, self._settings, self._log, previous, now=self._clock.now())
 
     def _read_tail(self, view: View) -> None:
-        while view.live.head < self._log.head():
+        while view.live.head < (head := self._log.head()):
             events = self._log.tail(view.live.head, _CHUNK)
+            if not events:  # the last ones were taken out of the log for good
+                view.live.head = head
             acted = view.live.fold(events)
             view.bandits.fold(events)
             if len(acted):

@@ -68,16 +68,29 @@ def train(
     with only_trainer(registry.folder):
         registry.sweep()
         progress.start("snapshot", 1)
-        data = registry.keep_snapshot(snapshot())
-        progress.advance(note=f"{len(data.interactions):,} interactions")
-        versions = {
-            name: _trained(registry, name, recipe, data, settings, progress)
-            for name, recipe in recipes.items()
-        }
+        made = prepared(registry, settings, snapshot(), list(recipes), now=now, progress=progress)
         kept = _still_served(registry, settings)
-        registry.publish(Pointer(snapshot=data.digest, models={**kept, **versions}, published=now))
+        registry.publish(msgspec.structs.replace(made, models={**kept, **made.models}))
         registry.prune(keep=settings.workspace.keep_versions)
-    return [registry.open(name, version).card for name, version in versions.items()]
+    return [registry.open(name, version).card for name, version in made.models.items()]
+
+
+def prepared(
+    registry: Registry,
+    settings: Settings,
+    snapshot: Snapshot,
+    names: Sequence[str],
+    *,
+    now: float,
+    progress: Progress,
+) -> Pointer:
+    """Make what is not there yet of the named models, on this snapshot; nobody serves them by that."""
+    data = registry.keep_snapshot(snapshot)
+    progress.advance(note=f"{len(data.interactions):,} interactions")
+    models = {
+        name: _trained(registry, name, settings.recipes[name], data, settings, progress) for name in names
+    }
+    return Pointer(snapshot=data.digest, models=models, published=now)
 
 
 def _chosen(settings: Settings, names: Sequence[str]) -> dict[str, Recipe]:

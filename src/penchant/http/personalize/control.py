@@ -12,7 +12,9 @@ from typing import Any, TypeAlias, final
 import msgspec
 
 from penchant.feed.filter_parse import parse_filter
+from penchant.http.personalize.attributions import Attributions
 from penchant.http.personalize.batches import Batches
+from penchant.http.personalize.deletions import Deletions
 from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, invalid
 from penchant.http.personalize.groups import OWN
@@ -43,8 +45,9 @@ Operation: TypeAlias = Callable[[Any, Access], Awaitable[dict[str, Any]]]
 class Control:
     """Answers control-plane operations; ``access`` below are the groups that the caller's key may touch."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, attributions: Attributions) -> None:
         self._desk = desk
+        self._attributions = attributions
         self._solutions = Solutions(desk)
         self._operations: dict[str, tuple[type[Any], Operation]] = {
             "CreateSchema": (CreateSchema, self._schema),
@@ -55,6 +58,8 @@ class Control:
             "CreateEventTracker": (CreateEventTracker, self._tracker),
             **self._solutions.operations,
             **Batches(desk).operations,
+            **Deletions(desk).operations,
+            **attributions.operations,
         }
 
     async def answer(self, operation: str, body: bytes, access: Access) -> dict[str, Any]:
@@ -165,6 +170,7 @@ class Control:
 
         async def work() -> dict[str, Any]:
             summary = await command(folder, *import_arguments(dataset.fields["datasetType"], files))
+            self._attributions.noticed(dataset.group, at_once=True)
             return {"_summary": summary}
 
         self._desk.jobs.start(job.path, work)

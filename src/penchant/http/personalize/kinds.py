@@ -146,5 +146,20 @@ KINDS: dict[str, Kind] = {
         by="solutionVersionArn",
         can_delete=False,
     ),
+    "DataDeletionJob": Kind(
+        path="data-deletion-job",
+        body="dataDeletionJob",
+        listed="dataDeletionJobs",
+        name="jobName",
+        summary=("datasetGroupArn",),
+        by="datasetGroupArn",
+        can_delete=False,
+    ),
+    "MetricAttribution": Kind(
+        path="metric-attribution",
+        body="metricAttribution",
+        listed="metricAttributions",
+        by="datasetGroupArn",
+    ),
 }
 """The name in an operation -> the kind."""

@@ -171,6 +171,56 @@ class CreateBatchInferenceJob(Asked, frozen=True, kw_only=True):
     batch_inference_job_mode: str = "BATCH_INFERENCE"
 
 
+class CreateDataDeletionJob(Asked, frozen=True, kw_only=True):
+    """Users to forget, in CSV files with a column USER_ID."""
+
+    job_name: str
+    dataset_group_arn: str
+    data_source: DataSource
+    role_arn: str | None = None
+
+
+class MetricIn(Asked, frozen=True, kw_only=True):
+    """One metric of a metric attribution."""
+
+    event_type: Annotated[str, Meta(min_length=1, max_length=256)]
+    metric_name: Annotated[str, Meta(min_length=1, max_length=256)]
+    expression: Annotated[str, Meta(max_length=256)]
+
+
+class MetricsOutput(Asked, frozen=True, kw_only=True):
+    """Where the numbers are written."""
+
+    role_arn: str
+    s3_data_destination: Place | None = msgspec.field(default=None, name="s3DataDestination")
+
+
+class CreateMetricAttribution(Asked, frozen=True, kw_only=True):
+    """What is to be counted of a group's events."""
+
+    name: str
+    dataset_group_arn: str
+    metrics: Annotated[list[MetricIn], Meta(max_length=10)]
+    metrics_output_config: MetricsOutput
+
+
+class UpdateMetricAttribution(Asked, frozen=True, kw_only=True):
+    """Other metrics, or another place for them."""
+
+    metric_attribution_arn: str | None = None
+    add_metrics: Annotated[list[MetricIn], Meta(max_length=10)] = []
+    remove_metrics: Annotated[list[str], Meta(max_length=10)] = []
+    metrics_output_config: MetricsOutput | None = None
+
+
+class ListMetricAttributionMetrics(Asked, frozen=True, kw_only=True):
+    """The metrics of a metric attribution."""
+
+    metric_attribution_arn: str | None = None
+    next_token: str | None = None
+    max_results: Annotated[int, Meta(ge=1, le=100)] = 100
+
+
 class GetSolutionMetrics(Asked, frozen=True, kw_only=True):
     """How good a solution version is."""
 

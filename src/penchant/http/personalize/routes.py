@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 
 from penchant.http.backend import Backend
+from penchant.http.personalize.attributions import Attributions
 from penchant.http.personalize.control import Control
 from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, aws_error, aws_response, invalid
@@ -44,16 +45,16 @@ class Personalize:
         self._store = Store(workspace.folder)
         self._groups = Groups(backend)
         self._jobs = Jobs(self._store, self._clock)
-        self.control = Control(
-            Desk(
-                store=self._store,
-                groups=self._groups,
-                jobs=self._jobs,
-                clock=self._clock,
-                buckets=settings.buckets,
-            )
+        desk = Desk(
+            store=self._store,
+            groups=self._groups,
+            jobs=self._jobs,
+            clock=self._clock,
+            buckets=settings.buckets,
         )
-        runtime = Runtime(self._store, self._groups, self._clock)
+        attributions = Attributions(desk)
+        self.control = Control(desk, attributions)
+        runtime = Runtime(desk, attributions.noticed)
         self.runtime: dict[str, Answer] = {
             "/recommendations": runtime.recommendations,
             "/personalize-ranking": runtime.ranking,

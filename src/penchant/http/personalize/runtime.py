@@ -3,7 +3,7 @@
 import math
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,8 +12,9 @@ from penchant.feed.explore import EXPLORE
 from penchant.feed.filter_parse import parse_values
 from penchant.feed.types import Slot
 from penchant.http.checks import check_events
+from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, invalid, not_found
-from penchant.http.personalize.groups import OWN, Groups
+from penchant.http.personalize.groups import OWN
 from penchant.http.personalize.kinds import ACTIVE
 from penchant.http.personalize.ranking import shares
 from penchant.http.personalize.recipes import plain_name
@@ -27,8 +28,7 @@ from penchant.http.personalize.runtime_requests import (
     PutItems,
     PutUsers,
 )
-from penchant.http.personalize.store import Store, path_of
-from penchant.kernel.clock import Clock
+from penchant.http.personalize.store import path_of
 from penchant.kernel.names import did_you_mean
 from penchant.workspace.filters import FilterAsked, PromotionAsked
 from penchant.workspace.serving import Serving
@@ -51,10 +51,11 @@ class _Target:
 class Runtime:
     """Answers personalize-runtime and personalize-events."""
 
-    def __init__(self, store: Store, groups: Groups, clock: Clock) -> None:
-        self._store = store
-        self._groups = groups
-        self._clock = clock
+    def __init__(self, desk: Desk, noticed: Callable[[str], None]) -> None:
+        self._store = desk.store
+        self._groups = desk.groups
+        self._clock = desk.clock
+        self._noticed = noticed  # told of a group that events arrived in
 
     async def recommendations(self, body: bytes, access: Access) -> dict[str, Any]:
         """GetRecommendations."""
@@ -121,6 +122,7 @@ class Runtime:
         await self._write(
             tracker.group, [_acted(event, user, asked.session_id) for event in asked.event_list]
         )
+        self._noticed(tracker.group)
         return {}
 
     async def items(self, body: bytes, access: Access) -> dict[str, Any]:

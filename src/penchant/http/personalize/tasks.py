@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from penchant.http.personalize.requests import MetricIn
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, tag_field="task", forbid_unknown_fields=True):
     """``folder`` is the workspace of the dataset group."""
@@ -54,4 +56,16 @@ class Segment(Task, frozen=True, kw_only=True, tag="segment"):
     filter: Named | None = None
 
 
-AnyTask: TypeAlias = Measure | Infer | Segment
+class Attribute(Task, frozen=True, kw_only=True, tag="attribute"):
+    """Write what recommendations brought to ``<name>.csv`` and ``<name>-by-recommendation.csv``.
+
+    ``names`` says what to call the feeds.
+    """
+
+    name: str
+    output: str
+    metrics: list[MetricIn]
+    names: dict[str, str]
+
+
+AnyTask: TypeAlias = Measure | Infer | Segment | Attribute

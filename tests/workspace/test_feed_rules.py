@@ -48,6 +48,18 @@ rotation = { rate = 0.9, half_life_hours = 2.0 }
 blocks = [{ source = "popular" }]
 promotions = [{ filter = "red", percent = 20 }]
 
+[feeds.mixed]
+blocks = [{ source = "popular", take = 2 }, { source = "for_you" }]
+caps = [{ property = "shop", most = 2, within = 4 }]
+duplicates = { text = ["title"] }
+places = [
+  { at = 1, item = "item-20" },
+  { at = 4, every = 4, property = "colour", any_of = ["blue"] },
+]
+diversity = { relevance = 0.8 }
+author_decay = { property = "colour", decay = 0.5, floor = 0.1 }
+explore = { weight = 0.0 }
+
 [feeds.tasted]
 blocks = [{ source = "for_you" }]
 rules = [{ rule = "seen" }]
@@ -71,6 +83,8 @@ def events() -> list[AnyEvent]:
                 "colour": ["red", "green", "blue"][i % 3],
                 "price": float(i),
                 "adult": i in (0, 4),
+                "shop": i % 4,
+                "title": "The same" if i in (2, 3, 5) else f"Number {i}",
             },
         )
         for i in range(N)
@@ -197,6 +211,22 @@ def test_wrong_filters_say_what_is_wrong(serving: Serving, more: dict[str, objec
     with pytest.raises(InputError) as error:
         serving.feed("plain", "f", k=5, **more)  # pyright: ignore[reportArgumentType] # by name
     assert says in str(error.value)
+
+
+def test_a_feed_is_laid_out_as_declared(serving: Serving) -> None:
+    for user in ("nobody-knows", "u80"):
+        feed = serving.feed("mixed", user, k=12, explain=True)
+        found = [int(slot.item_id.removeprefix("item-")) for slot in feed.slots]
+        assert len(set(found)) == 12
+        assert found[0] == 20
+        assert feed.slots[0].why == "pinned to this place"
+        assert [found[at] % 3 for at in (3, 7, 11)] == [2, 2, 2]
+        assert len(set(found) & {2, 3, 5}) <= 1
+        for at in range(12):
+            shops = [row % 4 for row in found[max(at - 3, 0) : at + 1]]
+            assert max(map(shops.count, shops)) <= 2
+        assert {slot.propensity for slot in feed.slots} == {1.0}
+        assert [dict(step.broken) for step in feed.trace if step.stage.startswith("mixer")] == [{}]
 
 
 def test_a_dislike_and_an_event_of_no_weight_say_nothing_about_taste(serving: Serving) -> None:

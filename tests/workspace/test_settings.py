@@ -151,6 +151,30 @@ MISTAKES = [
         "[feeds.home]\nblocks = [{source = 'newest'}]\nnegative = {events = {}}",
         "feeds.home.negative.events",
     ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nplaces = [{at = 1}]",
+        "feeds.home.places[0]: needs an item, at one place, or a source or a property with any_of.",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nplaces = [{at = 1, item = 'x', every = 3}]",
+        "feeds.home.places[0]: needs an item, at one place",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nplaces = [{at = 1, property = 'x'}]",
+        "feeds.home.places[0]: property and any_of go together.",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\nplaces = [{at = 1, source = 'newst'}]",
+        "feeds.home.places[0].source: 'newst' is not a source of its blocks. Did you mean 'newest'?",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'newest'}]\ndiversity = {model = 'ials'}",
+        "feeds.home.diversity.model: there is no recipe named 'ials'.",
+    ),
+    (
+        "[feeds.home]\nblocks = [{source = 'categories'}]\ncaps = [{property = 'x', most = 1}]",
+        "do not go with the source 'categories'",
+    ),
     ("[server", "not valid TOML"),
 ]
 

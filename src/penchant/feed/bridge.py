@@ -11,6 +11,7 @@ from penchant.feed.types import Request
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.errors import Defect
 from penchant.models.base import Model, Online, OpenEnded, Query, Retriever, Scored, Similar
+from penchant.models.index import ExactIndex
 
 _DEEP = 512  # what is asked of a model that answers the same for everybody, to be cut to size
 
@@ -20,14 +21,17 @@ class _Abilities(TypedDict):
     retriever: Retriever | None
     kin: Similar | None
     learner: Online | None
+    index: ExactIndex | None
 
 
 def _abilities(model: Model) -> _Abilities:
+    index = getattr(model, "index", None)
     return _Abilities(
         retriever=model if isinstance(model, Retriever) else None,
         kin=model if isinstance(model, Similar) else None,
         learner=model if isinstance(model, Online) else None,
         open_ended=isinstance(model, OpenEnded),
+        index=index if isinstance(index, ExactIndex) else None,
     )
 
 
@@ -54,6 +58,7 @@ class Bridge:
     retriever: Retriever | None  # the model as what it can do, found once: a protocol check is slow
     kin: Similar | None
     learner: Online | None
+    index: ExactIndex | None
     latest: dict[int, Scored] = field(default_factory=dict[int, Scored], repr=False, compare=False)
 
     @classmethod
@@ -148,6 +153,17 @@ class Bridge:
             return Scored.none().items, Scored.none().scores
         found = self._outward(self.kin.similar(own, k + self.spare), k)
         return found.items, found.scores
+
+    @property
+    def embeds(self) -> bool:
+        """Return whether the model places items in a space."""
+        return self.index is not None
+
+    def directions(self, items: Rows) -> F32:
+        """Return the vectors of catalogue rows (m, d) at length 1, zeros for those the model has none of."""
+        if self.index is None:
+            raise Defect(f"the model '{self.name}' has no vectors of items.")
+        return self.index.directions(self.rows(items))
 
     def row(self, item: int) -> int:
         """Return the model's row of a catalogue row, -1 when there is none."""

@@ -9,10 +9,12 @@ At each place of a feed, with e = weight / 2 while fewer than a fifth of the pla
     P(a | above) = (1 - e) 1[a is the next item anyway] + e PL(a | pool left)
     PL(a | pool) ∝ exp(relevance_a / temperature) m0 / (m0 + impressions_a)
 
-so the propensity of every place is exact, given the request and the places above with their sources.
+over those of the pool that the feed's limits allow at this place; where the next item anyway would break a
+limit and one of the pool does not, e = 1, and at a place with a wish of its own e = 0. So the propensity of
+every place is exact, given the request and the places above with their sources.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,6 +24,7 @@ from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
 from penchant.feed.bridge import Bridge
+from penchant.feed.layout import Layout, Limited, Queue, Stepwise
 from penchant.feed.live import Live, as_rows
 from penchant.feed.types import Candidates, Mixer, Request, Slot
 from penchant.kernel.arrays import F64, Rows, readonly
@@ -132,50 +135,67 @@ class Explore:
     def mix(self, request: Request, ranked: Mapping[str, Candidates], *, rng: Generator) -> tuple[Slot, ...]:
         """Return the slots, first position first, each with its exact propensity."""
         pool = ranked.get(EXPLORE)
-        others = {name: found for name, found in ranked.items() if name != EXPLORE}
-        usual = self.inner.mix(request, others, rng=rng)
+        others = _without_pool(ranked)
         if pool is None or len(pool) == 0:
-            return usual
-        return tuple(_dealt(request, usual, pool, rng, chance=self.weight / 2))
+            return self.inner.mix(request, others, rng=rng)
+        if isinstance(self.inner, Stepwise):
+            layout: Layout = self.inner.begin(request, others)
+        else:
+            layout = Queue(self.inner.mix(request, others, rng=rng))
+        return tuple(_dealt(request, layout, pool, rng, chance=self.weight / 2))
+
+    def wants_more(self, request: Request, ranked: Mapping[str, Candidates]) -> bool:
+        """Return whether the inner mixer would break a limit."""
+        return isinstance(self.inner, Limited) and self.inner.wants_more(request, _without_pool(ranked))
+
+    def broken(self, request: Request, slots: Sequence[Slot]) -> dict[str, int]:
+        """Return by each limit of the inner mixer how many places break it."""
+        return self.inner.broken(request, slots) if isinstance(self.inner, Limited) else {}
+
+
+def _without_pool(ranked: Mapping[str, Candidates]) -> dict[str, Candidates]:
+    return {name: found for name, found in ranked.items() if name != EXPLORE}
 
 
 def _dealt(
-    request: Request, usual: tuple[Slot, ...], pool: Candidates, rng: Generator, *, chance: float
+    request: Request, layout: Layout, pool: Candidates, rng: Generator, *, chance: float
 ) -> list[Slot]:
-    left = pool.items.tolist()
+    left: list[int] = pool.items.tolist()
     scores: dict[int, float] = dict(zip(left, pool.scores.tolist(), strict=True))
     weight: list[float] = np.exp(pool.scores.astype(np.float64) - pool.scores.max()).tolist()
     cap = max(1, int(_SHARE * request.k))
-    queue = list(usual)
     slots: list[Slot] = []
     explored = 0
-    while len(slots) < request.k and (queue or left):
-        total = sum(weight)
-        # Without anything else to show the pool fills the feed: then a place explores for certain.
-        e = 1.0 if not queue else (chance if explored < cap and left else 0.0)
-        following = queue[0] if queue else None
+    while len(slots) < request.k:
+        following = layout.peek()
+        if following is None and not left:
+            break
+        allowed = layout.allows(left)
+        if following is None and not any(allowed):
+            allowed = [True] * len(left)
+        open_ = [w if may else 0.0 for w, may in zip(weight, allowed, strict=True)]
+        total = sum(open_)
+        if following is None or (layout.forced and total > 0):
+            e = 1.0  # the pool fills what would be empty, or would break a limit that it need not break
+        else:
+            e = 0.0 if layout.fixed or explored >= cap or total == 0 else chance
         if e > 0 and rng.random() < e:
-            at = int(np.searchsorted(np.cumsum(weight), rng.random() * total, side="right"))
-            at = min(at, len(left) - 1)
+            at = int(np.searchsorted(np.cumsum(open_), rng.random() * total, side="right"))
+            at = min(at, max(i for i, w in enumerate(open_) if w > 0))
             item, source, score = left[at], EXPLORE, scores[left[at]]
             explored += 1
         else:
             assert following is not None
             item, source, score = following.item, following.source, following.score
-        drawn = next((w for other, w in zip(left, weight, strict=True) if other == item), 0.0)
+        drawn = next((w for other, w in zip(left, open_, strict=True) if other == item), 0.0)
         sure = following.propensity if following is not None and following.item == item else 0.0
         propensity = None if sure is None else (1 - e) * sure + (e * drawn / total if drawn else 0.0)
-        slots.append(
-            Slot(
-                item=item,
-                item_id=request.catalogue.id(item),
-                source=source,
-                score=score,
-                propensity=propensity,
-            )
+        slot = Slot(
+            item=item, item_id=request.catalogue.id(item), source=source, score=score, propensity=propensity
         )
-        queue = [slot for slot in queue if slot.item != item]
-        if drawn:
+        layout.place(slot)
+        slots.append(slot)
+        if item in scores and item in left:
             gone = left.index(item)
             del left[gone], weight[gone]
     return slots

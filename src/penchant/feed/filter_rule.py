@@ -10,10 +10,12 @@ from numpy.random import Generator
 
 from penchant.feed.filter_run import Facts, Filter
 from penchant.feed.item_columns import Columns
+from penchant.feed.layout import Limited
+from penchant.feed.places import PINNED
 from penchant.feed.plan import Plan
 from penchant.feed.run import run
 from penchant.feed.types import Candidates, Feed, Request, Slot, Step, Verdict
-from penchant.kernel.arrays import Bools, readonly
+from penchant.kernel.arrays import Bools, Rows, readonly
 from penchant.kernel.errors import InputError
 
 
@@ -70,7 +72,9 @@ def run_promoted(
     The request's filters apply to the items that are not promoted, a promotion's to its own only (as Amazon
     Personalize does). Promoted items keep their order among themselves. Where fewer exist than asked, as many
     as exist are placed, and the trace says how many were missing; a feed too small for one place each gives
-    them to the first. The propensity of every slot of a feed with promotions is unknown: None.
+    them to the first. Limits and pinned places hold among the promoted items and among the others, not where
+    both meet; the trace says what that broke. The propensity of every slot of a feed with promotions is
+    unknown: None.
     """
     filtered = replace(plan, rules=(*plan.rules, *rules)) if rules else plan
     if not promotions:
@@ -78,25 +82,38 @@ def run_promoted(
     percent = sum(promotion.percent for promotion in promotions)
     if percent > 100:
         raise InputError(f"the promotions ask for {percent}% of the places.", fix="Lower the percentages.")
+    unpinned = tuple(source for source in plan.sources if source.name != PINNED)
+    pins = [source.fetch(request, 0).items for source in plan.sources if source.name == PINNED]
     placed: list[Slot] = []
     trace: list[Step] = []
     for promotion in promotions:
         asked = min(promotion.slots(request.k), request.k - len(placed))
         if asked == 0:
             continue
-        own = replace(plan, rules=(*plan.rules, promotion.rule))
-        part = run(own, _without(request, placed, asked), rng, explain=explain)
+        own = replace(plan, sources=unpinned, rules=(*plan.rules, promotion.rule))
+        part = run(own, _without(request, [*pins, _rows(placed)], asked), rng, explain=explain)
         placed += [msgspec.structs.replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
         trace += [*part.trace, _told(promotion, asked, len(part.slots))]
     others: tuple[Slot, ...] = ()
     if len(placed) < request.k:
-        rest = run(filtered, _without(request, placed, request.k - len(placed)), rng, explain=explain)
+        k = request.k - len(placed)
+        rest = run(filtered, _without(request, [_rows(placed)], k), rng, explain=explain)
         others = rest.slots
         trace += rest.trace
     total = len(placed) + len(others)
     positions = set(rng.choice(total, len(placed), replace=False).tolist()) if total else set()
     promoted, usual = iter(placed), iter(others)
     merged = [next(promoted) if place in positions else next(usual) for place in range(total)]
+    if isinstance(plan.mixer, Limited):
+        trace.append(
+            Step(
+                stage="promotions",
+                rows_in=total,
+                rows_out=total,
+                ms=0.0,
+                broken=plan.mixer.broken(request, merged),
+            )
+        )
     return Feed(
         request_id=request.request_id,
         feed=plan.name,
@@ -112,6 +129,9 @@ def _told(promotion: Promotion, asked: int, placed: int) -> Step:
     return Step(stage=f"promotion {promotion.name}", rows_in=asked, rows_out=placed, ms=0.0, dropped=missing)
 
 
-def _without(request: Request, placed: Sequence[Slot], k: int) -> Request:
-    rows = np.array([slot.item for slot in placed], np.int32)
-    return replace(request, k=k, exclude=readonly(np.concatenate([request.exclude, rows])))
+def _rows(slots: Sequence[Slot]) -> Rows:
+    return np.array([slot.item for slot in slots], np.int32)
+
+
+def _without(request: Request, taken: Sequence[Rows], k: int) -> Request:
+    return replace(request, k=k, exclude=readonly(np.concatenate([request.exclude, *taken])))

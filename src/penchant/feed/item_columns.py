@@ -42,7 +42,7 @@ class Labels:
         hit[[code for code in map(self.names.get, wanted) if code is not None]] = True
         if self.single:
             return hit[self.first[rows]]
-        owner, codes = self._spread(rows)
+        owner, codes = self.spread(rows)
         out = np.zeros(len(rows), np.bool_)
         out[owner[hit[codes]]] = True
         return out
@@ -55,14 +55,14 @@ class Labels:
 
     def sums(self, values: F64, rows: Rows) -> F64:
         """Return the sum of ``values`` (names,) over the labels of each row, 0 beyond the columns."""
-        inside = rows < len(self.first)
-        known = np.where(inside, rows, 0)
-        owner, codes = self._spread(known)
-        return np.where(inside, np.bincount(owner, values[codes], minlength=len(rows)), 0.0)
+        owner, codes = self.spread(rows)
+        return np.bincount(owner, values[codes], minlength=len(rows)).astype(np.float64)
 
-    def _spread(self, rows: Rows) -> tuple[I64, Rows]:
-        """Return all labels of ``rows``: whose (its place in ``rows``) and which."""
-        starts, lengths = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+    def spread(self, rows: Rows) -> tuple[I64, Rows]:
+        """Return all labels of ``rows``: whose (its place in ``rows``) and which; none beyond the columns."""
+        last = len(self.first)
+        starts = self.indptr[np.minimum(rows, last)]
+        lengths = self.indptr[np.minimum(rows + 1, last)] - starts
         owner = np.repeat(np.arange(len(rows)), lengths)
         offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return owner, self.codes[np.repeat(starts, lengths) + offset]

@@ -78,6 +78,10 @@ class LiveCatalogue:
         column = self._columns.get(name)
         return None if column is None or row >= self._size else column[row].as_py()
 
+    def was_put(self, row: int) -> bool:
+        """Return whether an item was put since the snapshot."""
+        return row in self._put
+
     def properties(self, row: int) -> dict[str, Value]:
         """Return all properties of an item that are not missing."""
         put = self._put.get(row)

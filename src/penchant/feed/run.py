@@ -5,6 +5,7 @@ A stage that fails is recorded and left out: the feed answers from the other sou
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Protocol, TypeVar, final, runtime_checkable
 
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.random import Generator
 
+from penchant.feed.layout import Limited
 from penchant.feed.mixers import Single
 from penchant.feed.plan import Plan
 from penchant.feed.types import Candidates, Feed, Ranker, Request, Rule, Slot, Source, Step
@@ -22,6 +24,7 @@ T = TypeVar("T")
 
 _SPARE_MOST = 2000  # a longer history costs a second question instead
 _MORE = 4
+_DEEPEST = 2000  # candidates of a source, beyond which a limit is broken rather than more fetched
 
 
 @runtime_checkable
@@ -66,19 +69,16 @@ class _Run:
 
     def slots(self) -> tuple[Slot, ...]:
         """Return the mixed slots, filled up from the fallback."""
-        ranked: dict[str, Candidates] = {}
-        for source in self.plan.sources:
-            found = self._eligible(source)
-            if len(found):
-                ranked[source.name] = found
-        k = self.request.k
-        if not any(len(found) >= k for found in ranked.values()) and _different(ranked) < k:
-            ranked[self.plan.fallback.name] = self._eligible(self.plan.fallback)
+        ranked = self._gathered(self.plan.depth)
         mixer = self.plan.mixer
+        if isinstance(mixer, Limited):
+            ranked = self._deep_enough(mixer, ranked)
         rows_in = sum(map(len, ranked.values()))
         slots = self._stage(
             f"mixer {mixer.name}", rows_in, lambda: mixer.mix(self.request, ranked, rng=self.rng)
         )
+        if slots is not None and isinstance(mixer, Limited):
+            self.trace[-1] = replace(self.trace[-1], broken=mixer.broken(self.request, slots))
         if slots is None:
             slots = Single().mix(self.request, ranked, rng=self.rng)
         self._check(slots)
@@ -95,14 +95,38 @@ class _Run:
 
         return self._stage("explain", len(slots), lambda: tuple(map(told, slots))) or tuple(slots)
 
-    def _eligible(self, source: Source) -> Candidates:
+    def _gathered(self, depth: int, *, whole: bool = False) -> dict[str, Candidates]:
+        """Return the ranked candidates of each source, and of the fallback when these are too few."""
+        ranked: dict[str, Candidates] = {}
+        for source in self.plan.sources:
+            found = self._eligible(source, depth)
+            if len(found):
+                ranked[source.name] = found
+        k = self.request.k
+        few = not any(len(found) >= k for found in ranked.values()) and _different(ranked) < k
+        if few or whole:
+            ranked[self.plan.fallback.name] = self._eligible(self.plan.fallback, depth)
+        return ranked
+
+    def _deep_enough(self, mixer: Limited, ranked: dict[str, Candidates]) -> dict[str, Candidates]:
+        """Return more candidates while a limit would be broken with fewer, the fallback's among them."""
+        depth = self.plan.depth
+        while mixer.wants_more(self.request, ranked) and depth * self.request.k < _DEEPEST:
+            depth *= _MORE
+            before = _different(ranked)
+            ranked = self._gathered(depth, whole=True)
+            if _different(ranked) <= before:
+                break
+        return ranked
+
+    def _eligible(self, source: Source, depth: int) -> Candidates:
         """Return what a source gives and the rules keep: at least k when the source has that many.
 
         A source is asked for as many more as the rules are likely to remove; when they removed more, it is
         asked again for a multiple, until there are enough or it has no more.
         """
         k, request = self.request.k, self.request
-        wanted = max(k * self.plan.depth, self.plan.at_least.get(source.name, 0))
+        wanted = max(k * depth, self.plan.at_least.get(source.name, 0))
         ask = wanted + min(len(request.history) + len(request.exclude), _SPARE_MOST)
         while True:
             found = self._fetch(source, ask)

@@ -128,6 +128,7 @@ class Step:
     rows_out: int
     ms: float
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])  # reason -> number
+    broken: Mapping[str, int] = field(default_factory=dict[str, int])  # limit -> places that break it
     failure: str | None = None
 
 

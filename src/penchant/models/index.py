@@ -43,6 +43,14 @@ class ExactIndex:
         at = self.position[item]
         return self.factors[at] if at >= 0 else readonly(np.zeros(self.factors.shape[1], np.float32))
 
+    def directions(self, items: Rows) -> F32:
+        """Return the factors of item rows (m, d) at length 1, zeros for row -1 and where there is none."""
+        at = np.where(items >= 0, self.position[items], -1)
+        out = np.zeros((len(items), self.factors.shape[1]), np.float32)
+        known = at >= 0
+        out[known] = self.factors[at[known]] / self.norms[at[known], None]
+        return out
+
     def by_row(self) -> F32:
         """Return a copy of all factors in row order (n_items, d), zeros where there is none."""
         out = np.zeros((len(self.position), self.factors.shape[1]), np.float32)

@@ -1,15 +1,11 @@
 """The tables of feeds and filters in ``penchant.toml``."""
 
-from collections.abc import Collection, Mapping
 from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from penchant.feed.category_state import CATEGORIES
-from penchant.feed.filter_parse import parse_filter
-from penchant.kernel.errors import InputError
-from penchant.kernel.names import did_you_mean
 from penchant.workspace.category_settings import CategorySettings
 
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -72,6 +68,49 @@ class RotationSettings(Section, frozen=True, kw_only=True):
     half_life_hours: Positive = 2.0
 
 
+class CapSettings(Section, frozen=True, kw_only=True):
+    """At most so many items with the same value of a property."""
+
+    property: str
+    most: Count
+    within: Annotated[int, Meta(ge=2)] | None = None
+
+
+class DuplicateSettings(Section, frozen=True, kw_only=True):
+    """Which items are too much alike to stand in one feed."""
+
+    text: list[str] = []
+    cosine: Annotated[float, Meta(gt=0, le=1)] | None = None
+    model: str | None = None
+
+
+class PlaceSettings(Section, frozen=True, kw_only=True):
+    """A place, or every so many, with a wish of its own."""
+
+    at: Count
+    every: Count | None = None
+    item: str | None = None
+    source: str | None = None
+    property: str | None = None
+    any_of: list[str] = []
+
+
+class DiversitySettings(Section, frozen=True, kw_only=True):
+    """Maximal marginal relevance."""
+
+    relevance: Share = 0.7
+    model: str | None = None
+    property: str | None = None
+
+
+class DecaySettings(Section, frozen=True, kw_only=True):
+    """What the second, third ... item by one author is worth."""
+
+    property: str | None = None
+    decay: Share = 0.5
+    floor: Share = 0.25
+
+
 class PromotionSettings(Section, frozen=True, kw_only=True):
     """A share of the places for items that pass a named filter."""
 
@@ -104,6 +143,11 @@ class FeedSettings(Section, frozen=True, kw_only=True):
     promotions: list[PromotionSettings] = []
     negative: NegativeSettings | None = None
     rotation: RotationSettings | None = None
+    caps: list[CapSettings] = []
+    duplicates: DuplicateSettings | None = None
+    places: list[PlaceSettings] = []
+    diversity: DiversitySettings | None = None
+    author_decay: DecaySettings | None = None
     event_weights: dict[str, Annotated[int, Meta(ge=0, le=20)]] = {}
     ranker: str | None = None
     fallback: str | None = None
@@ -120,6 +164,11 @@ class FeedSettings(Section, frozen=True, kw_only=True):
         return (self.categories or CategorySettings()) if used else None
 
     @property
+    def arranged(self) -> bool:
+        """Return whether what stands at a place depends on what stands above it."""
+        return bool(self.caps or self.places or self.duplicates or self.diversity or self.author_decay)
+
+    @property
     def shown_days(self) -> float:
         """Return how far back it asks what each user was shown, 0 when it does not."""
         asked = [rule.again_after_days for rule in self.rules if isinstance(rule, ShownSettings)]
@@ -131,54 +180,3 @@ class FeedSettings(Section, frozen=True, kw_only=True):
 def source_recipe(source: str) -> str:
     """Return the recipe a source's name stands on: itself, or what follows ``similar:``."""
     return source.removeprefix(SIMILAR)
-
-
-def check_filters(filters: Mapping[str, str], *, where: str) -> None:
-    """Refuse an expression that is not of the language, or about users."""
-    for name, expression in filters.items():
-        try:
-            clauses = parse_filter(expression)
-        except InputError as error:
-            raise InputError(f"filters.{name}: {error}", where=where) from None
-        if any(clause.target != "item" for clause in clauses):
-            raise InputError(f"filters.{name}: a feed is filtered by ItemID, not by UserID.", where=where)
-
-
-def check_feed(
-    name: str, feed: FeedSettings, *, recipes: Collection[str], filters: Collection[str], where: str
-) -> None:
-    """Refuse a feed that names a source, a recipe or a filter that is not there."""
-
-    if feed.bandit is not None and feed.explore is not None:
-        raise InputError(
-            f"feeds.{name}.explore: the source '{CATEGORIES}' of its blocks explores by itself.",
-            where=where,
-            fix="Use one of the two, so that the chance of every place is known.",
-        )
-
-    def known(key: str, given: str, names: Collection[str], what: str) -> None:
-        if given not in names:
-            raise InputError(
-                f"feeds.{name}.{key}: {what.format(repr(given))}.",
-                where=where,
-                fix=did_you_mean(given, list(names)),
-            )
-
-    own = [block.source for block in feed.blocks]
-    for i, source in enumerate(own):
-        if source not in BUILT_IN and source_recipe(source) not in recipes:
-            known(f"blocks[{i}].source", source, (*recipes, *BUILT_IN), "there is no source {}")
-    for i, source in enumerate(feed.backfill):
-        known(f"backfill[{i}]", source, own, "{} is not a source of its blocks")
-    personas = None if feed.categories is None else feed.categories.personas
-    named = (("ranker", feed.ranker), ("fallback", feed.fallback), ("categories.personas", personas))
-    for key, recipe in named:
-        if recipe is not None:
-            known(key, recipe, recipes, "there is no recipe named {}")
-    for i, one in enumerate(feed.filters):
-        known(f"filters[{i}]", one, filters, "there is no filter named {}")
-    for i, promotion in enumerate(feed.promotions):
-        known(f"promotions[{i}].filter", promotion.filter, filters, "there is no filter named {}")
-    percent = sum(promotion.percent for promotion in feed.promotions)
-    if percent > 100:
-        raise InputError(f"feeds.{name}.promotions: they ask for {percent}% of the places.", where=where)

@@ -9,6 +9,7 @@ from penchant.feed.explore import EXPLORE, Explore, Pool
 from penchant.feed.live import Live
 from penchant.feed.live_columns import LiveColumns
 from penchant.feed.mixers import Blocks
+from penchant.feed.places import PINNED, PinnedSource
 from penchant.feed.plan import Plan
 from penchant.feed.profile import Profile
 from penchant.feed.rankers import ModelRanker
@@ -17,6 +18,7 @@ from penchant.feed.sources import Everything, FollowedSource, ModelSource, Newes
 from penchant.feed.types import Mixer, Ranker, Rule, Source
 from penchant.feed.weights import Aversion, Rotation, Weighed, Weight
 from penchant.kernel.clock import DAY, HOUR
+from penchant.workspace.arranging import Arranger
 from penchant.workspace.feed_settings import (
     FOLLOWED,
     NEWEST,
@@ -58,6 +60,7 @@ class Planner:
         self._live = live
         self._columns = columns
         self._bandits = bandits
+        self._arranger = Arranger(live, columns, author=settings.data.author)
         self._version = model_version
         self._fallbacks = {
             name: Everything.of(FALLBACK, live.snapshot.n_items, models[name].everyone())
@@ -75,11 +78,17 @@ class Planner:
         sources = [self._source(source, models) for source in names if source != CATEGORIES]
         ranker = models.get(feed.ranker) if feed.ranker is not None else None
         bandit = self._bandits.get(name)
-        mixer: Mixer = Blocks(
-            blocks=tuple((block.source, block.take) for block in feed.blocks),
-            backfill=tuple(feed.backfill),
-            dealers={} if bandit is None else {CATEGORIES: bandit.dealer()},
-        )
+        mixer: Mixer
+        if feed.arranged:
+            mixer = self._arranger.mixer(feed, models)
+            pinned = tuple(place.item for place in feed.places if place.item is not None)
+            sources.append(PinnedSource(items=pinned) if pinned else None)
+        else:
+            mixer = Blocks(
+                blocks=tuple((block.source, block.take) for block in feed.blocks),
+                backfill=tuple(feed.backfill),
+                dealers={} if bandit is None else {CATEGORIES: bandit.dealer()},
+            )
         if bandit is not None:
             sources.append(bandit.source())
         if feed.explore is not None and feed.explore.weight > 0:
@@ -92,8 +101,8 @@ class Planner:
             rules=(Exclude(), *self._rules(feed)),
             ranker=self._ranker(ranker, weights, profile),
             profile=profile,
-            unranked=frozenset({EXPLORE, CATEGORIES}),
-            depth=_DEPTH if weights else 1,
+            unranked=frozenset({EXPLORE, CATEGORIES, PINNED}),
+            depth=_DEPTH if weights or feed.arranged else 1,
             mixer=mixer,
             fallback=self._fallbacks.get(feed.fallback or "", self._by_id),
             model_version=self._version,

@@ -20,7 +20,8 @@ from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
 from penchant.personas.settings import PersonaSettings
 from penchant.workspace.catalogue import RECIPES
-from penchant.workspace.feed_settings import Count, FeedSettings, Positive, check_feed, check_filters
+from penchant.workspace.feed_checks import check_feed, check_filters
+from penchant.workspace.feed_settings import Count, FeedSettings, Positive
 from penchant.workspace.toml import checked, to_toml
 
 FILE = "penchant.toml"
@@ -68,6 +69,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     max_body_kb: Count = 1024
     max_batch: Count = 1000
     max_exclude: Count = 1000
+    max_seeds: Count = 100_000
 
 
 class KeySettings(Section, frozen=True, kw_only=True):

@@ -80,6 +80,18 @@ rules = [{ rule = "seen" }]
 # negative = { events = { hide = 1.0, report = 3.0 }, lowers = ["category", "author"], half_life_days = 30.0 }
 # What the user was shown is lowered by a rate each time, and comes back over the half-life.
 # rotation = { rate = 0.5, half_life_hours = 2.0 }
+# At most so many items with the same value of a property, in the whole feed or within so many places in a
+# row; where no other item is left a cap is broken, the last one first, and the trace says so.
+# caps = [{ property = "category", most = 2, within = 5 }, { property = "author", most = 3 }]
+# Of items that say the same (text: equal but for case and punctuation; cosine: of a model's vectors) one.
+# duplicates = { text = ["title"], cosine = 0.98, model = "for_you" }
+# Places with a wish of their own: an item, a source, or an item with one of some values; "every" repeats it.
+# places = [{ at = 1, item = "welcome" }, { at = 5, every = 5, property = "category", any_of = ["news"] }]
+# Items unlike those above first: relevance 1 is relevance alone, 0 difference alone; by a model's vectors or
+# by a property.
+# diversity = { relevance = 0.7, model = "for_you" }
+# The second, third ... item by one author counts ((1 - floor) decay^n + floor) times; property: the author.
+# author_decay = { decay = 0.5, floor = 0.25 }
 # As how many events one of a type counts in what the user likes: 0 to 20, 1 for types not named.
 # event_weights = { purchase = 3, view = 0 }
 # A recipe that orders the candidates of every source by its own score; without this line each source's order.
@@ -134,6 +146,8 @@ fallback = "popular"
 # max_body_kb = 1024
 # max_batch = 1000
 # max_exclude = 1000
+# The most seeds of an audience that is asked for over HTTP; ten times as many may be excluded by one list.
+# max_seeds = 100000
 
 
 [evaluation]

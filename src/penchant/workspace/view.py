@@ -81,7 +81,9 @@ def open_view(
         for name, version in pointer.models.items()
     }
     before = None if previous is None else previous.bandits
-    bandits = Bandits.open(settings.feeds, registry.folder, log, live, models, before, users=limits.live_users, now=now)
+    bandits = Bandits.open(
+        settings.feeds, registry.folder, log, live, models, before, users=limits.live_users, now=now
+    )
     planner = Planner(settings, models, live, columns, bandits, model_version=pointer.version)
     view = View(
         pointer=pointer,

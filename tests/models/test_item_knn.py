@@ -99,8 +99,10 @@ def test_the_number_of_threads_changes_no_byte() -> None:
         n_rows=300,
         n_columns=200,
     )
+    source, target = rng.uniform(1, 2, (2, 200)).astype(np.float32)
     results = [
-        nearest(weights, k=7, discount=0.4, shrinkage=1.0, least=2, threads=threads) for threads in (1, 2, 5)
+        nearest(weights, source=source, target=target, k=7, shrinkage=1.0, least=2, threads=threads)
+        for threads in (1, 2, 5)
     ]
     for other in results[1:]:
         assert_same_arrays(

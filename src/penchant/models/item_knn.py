@@ -4,9 +4,11 @@
     tfidf   w_ui = sqrt(x_ui) · idf_u           idf_u = ln(n_items / (1 + n_u))
     cosine  w_ui = x_ui                         L_i = Σ_u x_ui
 
-An item is a document and its users are the terms, so that users who take everything say little (the reading
-of the package implicit). With co-counts and a popularity discount as Amazon Personalize's SIMS has them; the
-similarity itself is in `penchant.models.item_knn_kernels`.
+    s_ij = w_i·w_j / (|w_i|^(2 (1 - d)) |w_j|^(2 d) + h)
+
+d = .5 gives the cosine, other d the asymmetric one of Aiolli (2013). An item is a document and its users are
+the terms, so that users who take everything say little (the reading of the package implicit). With co-counts
+and a popularity discount as Amazon Personalize's SIMS has them.
 """
 
 from typing import ClassVar, Literal
@@ -59,10 +61,16 @@ class ItemKnn(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
         histories = self.matrix(
             snapshot.interactions, snapshot.n_users, snapshot.n_items, now=snapshot.cutoff
         )
+        weights = self.weighted(histories)
+        squares = np.bincount(
+            weights.indices, weights=weights.data.astype(np.float64) ** 2, minlength=snapshot.n_items
+        )
+        squares[squares == 0] = 1.0
         found = nearest(
-            self.weighted(histories),
+            weights,
+            source=(squares ** (1 - self.popularity_discount)).astype(np.float32),
+            target=(squares**self.popularity_discount).astype(np.float32),
             k=min(self.neighbours, snapshot.n_items),
-            discount=self.popularity_discount,
             shrinkage=self.shrinkage,
             least=self.min_co_counts,
         )

@@ -1,12 +1,12 @@
 """The nearest items of every item, exactly: a sparse matrix times its own transpose, of each row the best.
 
     dot_ij = Σ_u w_ui w_uj        co_ij = #{u : w_ui, w_uj stored}
-    s_ij = dot_ij / (|w_i|^(2 (1 - d)) |w_j|^(2 d) + h)
+    s_ij = dot_ij / (source_i target_j + h)
 
 The product is symmetric, so each pair is computed once and offered to both its rows. Items are numbered by
 descending popularity and a pair is computed in the row of its less popular item: the sums then run over the
 front of every user's list, whose few popular items stay in the first-level cache. (The product by rows is
-that of Gustavson 1978; d = .5 is the cosine, other d the asymmetric one of Aiolli 2013.)
+that of Gustavson 1978.)
 
 A candidate is one integer, larger = better: the score's bits, which ascend with a score above 0, and below
 them the complement of the row, so that what is kept depends on nothing but the scores and the rows.
@@ -24,23 +24,28 @@ _MOST = 2**30  # bytes of all threads' candidates together, at the cost of threa
 
 
 def nearest(
-    weights: Csr, *, k: int, discount: float, shrinkage: float, least: int, threads: int | None = None
+    weights: Csr,
+    *,
+    source: F32,
+    target: F32,
+    k: int,
+    shrinkage: float = 0.0,
+    least: int = 1,
+    threads: int | None = None,
 ) -> Csr:
     """Return the k nearest of each column of ``weights`` (n_users, n_items), best first, ties in row order.
 
-    Entries are 0 or more, none twice. Pairs of fewer than ``least`` common users are no neighbours. The
-    number of threads changes no byte.
+    Entries are 0 or more, none twice; ``source`` and ``target`` (n_items,) are above 0. Pairs of fewer than
+    ``least`` common users are no neighbours. The number of threads changes no byte.
     """
     n = weights.n_columns
     popular = np.argsort(-np.bincount(weights.indices, minlength=n), kind="stable").astype(np.int32)
     rank = np.empty(n, np.int32)
     rank[popular] = np.arange(n, dtype=np.int32)
+    source, target = readonly(source[popular]), readonly(target[popular])
     indptr, users, value, _ = by_column(weights.indptr, rank[weights.indices], weights.data, n)
     by_user, items, of_user, _ = by_column(indptr, users, value, weights.n_rows)
     indptr, users, of_item, place = by_column(by_user, items, of_user, n)
-    squares = np.bincount(items, weights=of_user.astype(np.float64) ** 2, minlength=n)
-    squares[squares == 0] = 1.0
-    source, target = (squares ** (1 - discount)).astype(np.float32), (squares**discount).astype(np.float32)
     counts_itself = least <= 1 or bool((of_user == 1).all())
     workers = max(1, min(threads or available_threads(), _MOST // max(16 * n * k, 1)))
 

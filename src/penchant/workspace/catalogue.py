@@ -2,15 +2,18 @@
 
 from penchant.models.base import Model, Recipe
 from penchant.models.co_visitation import CoVisitation, CoVisitationModel
+from penchant.models.ease import Ease, EaseModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
 from penchant.models.lookalike import Lookalike, LookalikeModel
 from penchant.models.neighbours import NeighbourModel
 from penchant.models.popularity import Popularity, PopularityModel
+from penchant.models.rp3beta import Rp3Beta
 from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, CoVisitation)
+    recipe.name: recipe
+    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, CoVisitation)
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 

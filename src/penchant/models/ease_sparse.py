@@ -2,9 +2,9 @@
 
     b_j = (G_SS + Λ_S)^-1 G_Sj        S: the items most alike j by cosine        G = XᵀX
 
-The ridge regression of EASE with all other weights held at 0; items never taken with j are not in S. (Steck: Markov random fields for collaborative
-filtering, 2019, limits the same regression to the large entries of G.) Entries of G beyond the nearest
-2 |S| of both its items count as 0.
+The ridge regression of EASE with all other weights held at 0; items never taken with j are not in S. (Steck:
+Markov random fields for collaborative filtering, 2019, limits the same regression to the large entries of G.)
+Entries of G beyond the nearest 2 |S| of both its items count as 0.
 """
 
 import numpy as np

@@ -25,6 +25,7 @@ MODELS: dict[str, type[Model]] = {
         IalsModel,
         LookalikeModel,
         NeighbourModel,
+        EaseModel,
         CoVisitationModel,
     )
 }

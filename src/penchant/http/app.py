@@ -15,6 +15,9 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Message, Receive, Scope, Send
 
 from penchant.http.access import HEADER, Access, read_key
+from penchant.http.audience_jobs import AudienceJobs
+from penchant.http.audience_store import AudienceStore
+from penchant.http.audiences import AUDIENCE_ROUTES
 from penchant.http.backend import Backend
 from penchant.http.errors import HANDLERS, Problem, error_response
 from penchant.http.metrics import Metrics
@@ -114,10 +117,13 @@ def create_app(workspace: Workspace) -> Litestar:
     backend = Backend(workspace, Metrics())
     key = read_key(settings, workspace.folder)
     personalize = Personalize(backend, open_to_all=key is None)
+    audiences = AudienceJobs(AudienceStore(workspace.folder), workspace.clock)
     return Service(
-        [*ROUTES, *PERSONALIZE_ROUTES],
-        state=State({"backend": backend, "access": Access(key), "personalize": personalize}),
-        lifespan=[backend.lifespan, personalize.lifespan],
+        [*ROUTES, *AUDIENCE_ROUTES, *PERSONALIZE_ROUTES],
+        state=State(
+            {"backend": backend, "access": Access(key), "personalize": personalize, "audiences": audiences}
+        ),
+        lifespan=[backend.lifespan, personalize.lifespan, audiences.lifespan],
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_kb * 1024,
         exception_handlers=HANDLERS,

@@ -50,12 +50,14 @@ _REFUSALS = {
     400: "Wrong input.",
     401: "No or the wrong API key.",
     404: "Not found.",
+    409: "Not now: what it is about is busy, or there is too much of it.",
     413: "Too large.",
     503: "Not ready, or the log takes no events.",
 }
 
 
-def _refused(*statuses: int) -> dict[int, ResponseSpec]:
+def refused(*statuses: int) -> dict[int, ResponseSpec]:
+    """Return what the schema says of the refusals of a route."""
     return {
         status: ResponseSpec(ErrorAnswer, description=_REFUSALS[status], generate_examples=False)
         for status in (*statuses, 401)
@@ -112,7 +114,7 @@ def backend_of(request: AnyRequest) -> Backend:
     "/v1/feeds/{feed:str}/{user:str}",
     summary="A user's feed",
     tags=["feeds"],
-    responses={200: ResponseSpec(FeedAnswer, description="The feed."), **_refused(400, 404, 503)},
+    responses={200: ResponseSpec(FeedAnswer, description="The feed."), **refused(400, 404, 503)},
     sync_to_thread=False,
 )
 def get_feed(
@@ -153,7 +155,7 @@ def get_feed(
     "/v1/items/{item:str}/similar",
     summary="Items like an item",
     tags=["items"],
-    responses=_refused(400, 404, 503),
+    responses=refused(400, 404, 503),
     sync_to_thread=False,
 )
 def get_similar(request: AnyRequest, item: PathId, k: Amount = 25) -> SimilarAnswer:
@@ -168,7 +170,7 @@ def get_similar(request: AnyRequest, item: PathId, k: Amount = 25) -> SimilarAns
     summary="Rank items for a user",
     tags=["feeds"],
     status_code=200,
-    responses=_refused(400, 413, 503),
+    responses=refused(400, 413, 503),
     sync_to_thread=False,
 )
 def post_rank(request: AnyRequest, data: JSONBody[RankIn]) -> RankAnswer:
@@ -182,7 +184,7 @@ def post_rank(request: AnyRequest, data: JSONBody[RankIn]) -> RankAnswer:
     "/v1/items/{item:str}",
     summary="An item",
     tags=["items"],
-    responses=_refused(400, 404, 503),
+    responses=refused(400, 404, 503),
     sync_to_thread=False,
 )
 def get_item(request: AnyRequest, item: PathId) -> ItemAnswer:
@@ -196,7 +198,7 @@ def get_item(request: AnyRequest, item: PathId) -> ItemAnswer:
     summary="Record events",
     tags=["events"],
     status_code=200,
-    responses=_refused(400, 413, 503),
+    responses=refused(400, 413, 503),
 )
 async def post_events(request: AnyRequest, data: JSONBody[EventsIn]) -> Acknowledged:
     """Store a batch of events, all or none. When this answers they are on disk and in the next feed."""
@@ -205,27 +207,27 @@ async def post_events(request: AnyRequest, data: JSONBody[EventsIn]) -> Acknowle
     return await _write(backend, data.events, "$.events")
 
 
-@put("/v1/users/{user:str}", summary="Put a user", tags=["users"], responses=_refused(400, 413, 503))
+@put("/v1/users/{user:str}", summary="Put a user", tags=["users"], responses=refused(400, 413, 503))
 async def put_user(request: AnyRequest, user: PathId, data: JSONBody[Properties]) -> Acknowledged:
     """Say all properties of a user; what was said before no longer holds."""
     one = UserIn(user_id=path_id(user, "user"), properties=data.properties)
     return await _put_users(backend_of(request), [one])
 
 
-@put("/v1/users", summary="Put users", tags=["users"], responses=_refused(400, 413, 503))
+@put("/v1/users", summary="Put users", tags=["users"], responses=refused(400, 413, 503))
 async def put_users(request: AnyRequest, data: JSONBody[UsersIn]) -> Acknowledged:
     """Put a batch of users, all or none."""
     return await _put_users(backend_of(request), data.users)
 
 
-@put("/v1/items/{item:str}", summary="Put an item", tags=["items"], responses=_refused(400, 413, 503))
+@put("/v1/items/{item:str}", summary="Put an item", tags=["items"], responses=refused(400, 413, 503))
 async def put_item(request: AnyRequest, item: PathId, data: JSONBody[Properties]) -> Acknowledged:
     """Say all properties of an item; what was said before no longer holds."""
     one = ItemIn(item_id=path_id(item, "item"), properties=data.properties)
     return await _put_items(backend_of(request), [one])
 
 
-@put("/v1/items", summary="Put items", tags=["items"], responses=_refused(400, 413, 503))
+@put("/v1/items", summary="Put items", tags=["items"], responses=refused(400, 413, 503))
 async def put_items(request: AnyRequest, data: JSONBody[ItemsIn]) -> Acknowledged:
     """Put a batch of items, all or none."""
     return await _put_items(backend_of(request), data.items)

@@ -33,7 +33,8 @@ from penchant.http.personalize.requests import (
 )
 from penchant.http.personalize.solutions import Solutions
 from penchant.http.personalize.store import PREFIX, Resource, check_name, path_of
-from penchant.http.personalize.unsupported import refusal
+from penchant.http.personalize.tags import Tags
+from penchant.http.personalize.unsupported import INSTEAD, refusal
 
 _SUPPORTED_DATA = ("INTERACTIONS", "ITEMS", "USERS")
 _PAGE = 100
@@ -60,6 +61,7 @@ class Control:
             **Batches(desk).operations,
             **Deletions(desk).operations,
             **attributions.operations,
+            **Tags(desk).operations,
         }
 
     async def answer(self, operation: str, body: bytes, access: Access) -> dict[str, Any]:
@@ -71,6 +73,8 @@ class Control:
         own = self._operations.get(operation)
         if own is not None:
             return await own[1](decoded(body, own[0]), access)
+        if operation in INSTEAD:
+            raise refusal(operation)
         asked = decoded(body, dict[str, Any])
         if operation == "ListRecipes":
             return {"recipes": [_recipe(name) for name in sorted(RECIPES)]}

@@ -82,9 +82,22 @@ def recipes_for(model: str, role: Role, config: dict[str, Any], event_type: str 
     recipes: dict[str, Any] = {_popular(model): popular}
     if role == "trending":
         recipes[model] = {"recipe": "trending", "discovery_frequency": _frequency(config)}
+    elif role == "similar":
+        recipes[model] = {"recipe": "item_knn", **_neighbours(config)}
     elif role != "popular":
         recipes[model] = {"recipe": "ials"}
     return recipes
+
+
+def _neighbours(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of SIMS by our names."""
+    asked = config.get("algorithmHyperParameters") or {}
+    if not isinstance(asked, dict):
+        raise invalid("algorithmHyperParameters must be an object of texts.")
+    return {
+        "popularity_discount": _number(asked, "popularity_discount_factor", 0.5, most=1.0),
+        "min_co_counts": int(_number(asked, "min_cointeraction_count", 3.0, least=1.0)),
+    }
 
 
 def _popular(model: str) -> str:

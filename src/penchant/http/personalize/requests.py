@@ -171,6 +171,33 @@ class CreateBatchInferenceJob(Asked, frozen=True, kw_only=True):
     batch_inference_job_mode: str = "BATCH_INFERENCE"
 
 
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
+    """A label for people; it changes nothing."""
+
+    tag_key: Annotated[str, Meta(min_length=1, max_length=128)] = msgspec.field(name="tagKey")
+    tag_value: Annotated[str, Meta(max_length=256)] = msgspec.field(name="tagValue")
+
+
+class TagResource(Asked, frozen=True, kw_only=True):
+    """Labels to add to a resource."""
+
+    resource_arn: str
+    tags: Annotated[list[Tag], Meta(max_length=200)]
+
+
+class UntagResource(Asked, frozen=True, kw_only=True):
+    """Labels to take from a resource."""
+
+    resource_arn: str
+    tag_keys: Annotated[list[str], Meta(max_length=200)]
+
+
+class ListTagsForResource(Asked, frozen=True, kw_only=True):
+    """The labels of a resource."""
+
+    resource_arn: str
+
+
 class CreateDataDeletionJob(Asked, frozen=True, kw_only=True):
     """Users to forget, in CSV files with a column USER_ID."""
 

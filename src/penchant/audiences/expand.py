@@ -11,6 +11,7 @@ from penchant.audiences import audit, coupang, quality
 from penchant.audiences.config import Audience, AudienceCard, AudienceConfig, Rerun, TopFeature, best_rows
 from penchant.audiences.explain import single_feature_auc, top_features
 from penchant.audiences.methods import Material, scorer
+from penchant.audiences.modes import modes
 from penchant.audiences.pool import repeated
 from penchant.audiences.seeds import Finding, IdList, Matched, check, match
 from penchant.audiences.selection import Signal, scan
@@ -87,6 +88,15 @@ def expand(
                 level="warning",
                 what=f"Held-out AUC {measured.auc.value:.3f}, at worst {measured.auc.low:.3f}: chance 0.5.",
                 todo="Treat this audience as a random one, or give a more specific list.",
+            )
+        )
+    if measured.modes is not None and len(kinds := measured.modes.shares) > 1:
+        shares = ", ".join(f"{share:.0%}" for share in kinds)
+        findings.append(
+            Finding(
+                level="note",
+                what=f"The seeds are {len(kinds)} kinds of people by taste ({shares}).",
+                todo="If they are meant for different messages, grow an audience from each.",
             )
         )
     card = AudienceCard(
@@ -294,6 +304,7 @@ def _quality(job: _Job, score: F64) -> quality.Quality:
         overlap=overlap,
         overlap_by_chance=size / max(int(job.eligible.sum()), 1),
         reach=quality.reach(ranked, positive),
+        modes=modes(job.material.taste[job.matched.rows], rng=job.rng),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.stats import norm, rankdata
 
+from penchant.audiences.modes import Modes
 from penchant.kernel.arrays import F64, Bools, Rows
 
 REACH: Final = (0.01, 0.02, 0.05, 0.10, 0.20, 0.30, 0.50)
@@ -40,6 +41,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     overlap: float | None  # share of the audience that two halves of the list agree on
     overlap_by_chance: float
     reach: list[Reach]
+    modes: Modes | None = None
 
 
 def auc(score: F64, positive: Bools) -> Interval:

@@ -89,6 +89,10 @@ def _good(quality: Quality, card: AudienceCard) -> Section:
                 f"of the audience; by chance {quality.overlap_by_chance:.0%}",
             ]
         )
+    if quality.modes is not None:
+        kinds = quality.modes.shares
+        shares = ", ".join(f"{share:.0%}" for share in kinds)
+        rows.append(["Kinds of people", f"{len(kinds)}", f"groups by taste that both halves show: {shares}"])
     blocks: list[Block] = [Table(columns=["Measure", "Value and 95% interval", "What it says"], rows=rows)]
     if quality.reach:
         blocks.append(_curve(quality))

@@ -41,15 +41,13 @@ _CHUNK = 64
 Form = Literal["items", "users", "sparse"]
 
 
-class Ease(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The closed form. ``regularization`` is λ, ``dropout`` p.
+class EaseFields(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of the closed form. ``regularization`` is λ, ``dropout`` p.
 
     ``form`` is chosen by size unless named: ``users`` where they are less than half as many as the items,
     else ``items`` (memory: items² x 4 bytes), and above 30,000 items ``sparse``: each item is then predicted
     from its ``neighbours`` nearest by cosine only.
     """
-
-    name: ClassVar[str] = "ease"
 
     regularization: float = 300.0
     dropout: float = 0.0
@@ -63,6 +61,27 @@ class Ease(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
         at_least(self, 1, "neighbours")
         if self.dropout >= 1:
             raise ValueError(f"dropout is {self.dropout}: it must be below 1.")
+
+    def chosen(self, x: Csr) -> Form:
+        """Return the form for these histories."""
+        if self.form != "auto":
+            return self.form
+        items = int((np.bincount(x.indices, minlength=x.n_columns) > 0).sum())
+        users = int((np.diff(x.indptr) > 0).sum())
+        if 2 * users < items and users <= _MOST_DENSE:
+            return "users"
+        return "items" if items <= _MOST_DENSE else "sparse"
+
+    def ridge(self, x: Csr) -> F32:
+        """Return Λ, (n_items,)."""
+        squares = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=x.n_columns)
+        return (self.regularization + self.dropout / (1 - self.dropout) * squares).astype(np.float32)
+
+
+class Ease(EaseFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The closed form."""
+
+    name: ClassVar[str] = "ease"
 
     def train(
         self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
@@ -86,21 +105,6 @@ class Ease(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
             histories=x,
             solution=solve(x, ridge, progress),
         )
-
-    def chosen(self, x: Csr) -> Form:
-        """Return the form for these histories."""
-        if self.form != "auto":
-            return self.form
-        items = int((np.bincount(x.indices, minlength=x.n_columns) > 0).sum())
-        users = int((np.diff(x.indptr) > 0).sum())
-        if 2 * users < items and users <= _MOST_DENSE:
-            return "users"
-        return "items" if items <= _MOST_DENSE else "sparse"
-
-    def ridge(self, x: Csr) -> F32:
-        """Return Λ, (n_items,)."""
-        squares = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=x.n_columns)
-        return (self.regularization + self.dropout / (1 - self.dropout) * squares).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Histories as rows of a matrix: what linear models read of a user."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -61,10 +62,16 @@ def above(recipe: msgspec.Struct, least: float, *fields: str) -> None:
 
 def profiles(queries: Queries, trained: Csr, weighing: Weighing) -> Csr:
     """Return the history of each request as a row: what it tells, else what was known in training."""
+    n, width = len(queries), trained.n_columns
+    return told_or_trained(queries, trained, lambda told: weighing.matrix(told, n, width, now=queries.now))
+
+
+def told_or_trained(queries: Queries, trained: Csr, rows: Callable[[Interactions], Csr]) -> Csr:
+    """Return a row for each request: that of ``rows`` (of all told histories) or that of ``trained``."""
     n = len(queries)
     if queries.histories is None or len(queries.histories) == 0:
         return trained.take(queries.users)
-    told = weighing.matrix(queries.histories, n, trained.n_columns, now=queries.now)
+    told = rows(queries.histories)
     tells = np.zeros(n, np.bool_)
     tells[queries.histories.user] = True
     rest = trained.take(np.where(tells, np.int32(-1), queries.users))

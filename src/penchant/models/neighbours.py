@@ -38,13 +38,13 @@ class NeighbourModel:
 
     def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the best k of the neighbours of what the user took."""
-        return best_one(self._scores(self._profiles(alone(query)), 0, 1), k, exclude=exclude)
+        return best_one(self.scores(self._profiles(alone(query)), 0, 1), k, exclude=exclude)
 
     def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
         """Return the best k for each request."""
         rows = self._profiles(queries)
         return best_many(
-            lambda start, stop: self._scores(rows, start, stop),
+            lambda start, stop: self.scores(rows, start, stop),
             len(queries),
             len(self.items),
             k,
@@ -53,7 +53,7 @@ class NeighbourModel:
 
     def score(self, query: Query, items: Rows) -> F32:
         """Return the scores, NaN where no item of the history is a neighbour."""
-        return readonly(self._scores(self._profiles(alone(query)), 0, 1)[0, items])
+        return readonly(self.scores(self._profiles(alone(query)), 0, 1)[0, items])
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the nearest k of the neighbours that are kept."""
@@ -62,6 +62,13 @@ class NeighbourModel:
             kept = ~np.isin(rows, exclude)
             rows, values = rows[kept], values[kept]
         return Scored(items=rows[: max(k, 0)], scores=values[: max(k, 0)])
+
+    def scores(self, rows: Csr, start: int, stop: int) -> F32:
+        """Return x W of rows start..stop-1, (stop - start, n_items), NaN where nothing is reached."""
+        out = np.full((stop - start, len(self.items)), np.nan, np.float32)
+        w = self.neighbours
+        spread_scores(rows.indptr, rows.indices, rows.data, start, w.indptr, w.indices, w.data, out)
+        return out
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""
@@ -86,12 +93,6 @@ class NeighbourModel:
 
     def _profiles(self, queries: Queries) -> Csr:
         return profiles(queries, self.histories, Weighing.of(self.card.config))
-
-    def _scores(self, rows: Csr, start: int, stop: int) -> F32:
-        out = np.full((stop - start, len(self.items)), np.nan, np.float32)
-        w = self.neighbours
-        spread_scores(rows.indptr, rows.indices, rows.data, start, w.indptr, w.indices, w.data, out)
-        return out
 
 
 def csr_arrays(matrix: Csr, name: str) -> dict[str, AnyArray]:

@@ -250,16 +250,16 @@ class OnlineContract(RecipeContract):
         assert_same_arrays(folded.arrays(), opened.arrays())
 
 
-def as_toml(config: Mapping[str, Any]) -> str:
+def as_toml(config: Mapping[str, Any], under: str = "") -> str:
     """Return the fields of a recipe as TOML; values are written as JSON, which TOML shares, or as a table."""
     plain = {
         name: value for name, value in config.items() if not isinstance(value, dict) and value is not None
     }
     tables = {name: value for name, value in config.items() if isinstance(value, dict)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    text = "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in plain.items())
     for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+        text += f"[{under}{name}]\n" + as_toml(table, f"{under}{name}.")
+    return text
 
 
 def assert_same_arrays(first: Mapping[str, AnyArray], second: Mapping[str, AnyArray]) -> None:

@@ -1,19 +1,22 @@
 """What can be named in a workspace: explicit tables from a name to a class. Nothing is found by magic."""
 
 from penchant.models.base import Model, Recipe
+from penchant.models.blend import Blend, BlendModel
 from penchant.models.co_visitation import CoVisitation, CoVisitationModel
 from penchant.models.ease import Ease, EaseModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
-from penchant.models.lookalike import Lookalike, LookalikeModel
+from penchant.models.lookalike import Lookalike
+from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.neighbours import NeighbourModel
 from penchant.models.popularity import Popularity, PopularityModel
+from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
 from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {
     recipe.name: recipe
-    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, CoVisitation)
+    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, Recent, Blend, CoVisitation)
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
@@ -26,6 +29,8 @@ MODELS: dict[str, type[Model]] = {
         LookalikeModel,
         NeighbourModel,
         EaseModel,
+        RecentModel,
+        BlendModel,
         CoVisitationModel,
     )
 }

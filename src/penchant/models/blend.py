@@ -1,0 +1,294 @@
+"""A blend of recipes whose weights were learnt on the newest part of the data.
+
+    score(u, j) = Σ_p w_p z_p(u, j)        z = (s - mean) / deviation over the items p can score for u
+
+What a part cannot score counts as the least it gave. The weights are those of an ensemble selected greedily
+with replacement (Caruana, Niculescu-Mizil, Crew, Ksikes: Ensemble selection from libraries of models, 2004):
+parts trained before a cut are added one at a time, each time the one that raises NDCG most after the cut.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import msgspec
+import numpy as np
+from numpy.random import Generator
+
+from penchant.data.snapshot import Snapshot
+from penchant.data.splits import Split, time_split, user_split
+from penchant.kernel.arrays import F32, F64, AnyArray, Csr, Rows, readonly
+from penchant.kernel.errors import InputError
+from penchant.kernel.ids import Vocab
+from penchant.kernel.progress import Progress
+from penchant.models.base import Batch, Card, Model, Queries, Query, Recipe, Retriever, Scored, card_for
+from penchant.models.best import best_many, best_one
+from penchant.models.ease import Ease, EaseModel
+from penchant.models.ials import Ials, IalsModel
+from penchant.models.item_knn import ItemKnn
+from penchant.models.neighbours import NeighbourModel
+from penchant.models.popularity import Popularity, PopularityModel
+from penchant.models.recent import Recent, RecentModel
+from penchant.models.rp3beta import Rp3Beta
+
+PARTS: dict[str, type[Recipe]] = {
+    recipe.name: recipe for recipe in (Ease, Ials, ItemKnn, Popularity, Recent, Rp3Beta)
+}
+"""What can be blended."""
+
+_KINDS: dict[str, type[Retriever]] = {
+    model.kind: model for model in (EaseModel, IalsModel, NeighbourModel, PopularityModel, RecentModel)
+}
+_ROUNDS = 24  # parts added to the ensemble: weights are multiples of 1 / 24 at finest
+_REQUESTS = 1_500  # of the validation part at most
+_POOL = 200  # best items of each part that a blend may order on the validation part
+
+
+def _three() -> dict[str, dict[str, Any]]:
+    return {name: {"recipe": name} for name in ("ease", "ials", "popularity")}
+
+
+class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recipes by name, each a table: ``parts.taste = { recipe = "ease", dropout = 0.3 }``.
+
+    The weights are learnt for NDCG@``depth``: ``protocol`` ``time`` on the newest ``share`` of the
+    interactions, ``user`` on ``share`` of the users, of whom part of the items is shown. Then every part is
+    trained on all data.
+    """
+
+    name: ClassVar[str] = "blend"
+
+    parts: dict[str, dict[str, Any]] = msgspec.field(default_factory=_three)
+    protocol: str = "time"
+    share: float = 0.1
+    depth: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("parts is empty: name at least one recipe.")
+        if self.protocol not in ("time", "user"):
+            raise ValueError(f"protocol is '{self.protocol}': use 'time' or 'user'.")
+        if not 0 < self.share < 0.5:
+            raise ValueError(f"share is {self.share}: it must lie between 0 and 0.5.")
+        if self.depth < 1:
+            raise ValueError(f"depth is {self.depth}: it must be 1 or more.")
+        self.recipes()
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Return the recipes of the parts.
+
+        Raises:
+            ValueError: a part names no recipe that can be blended, or a field of it is wrong.
+        """
+        return {name: _recipe(name, table) for name, table in self.parts.items()}
+
+    def train(
+        self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
+    ) -> "BlendModel":
+        """Learn the weights, then train every part that has one on all data."""
+        recipes = self.recipes()
+        seeds = {name: int(rng.integers(2**63)) for name in recipes}
+        weights, metrics, note = self._learn(recipes, seeds, snapshot, progress)
+        kept = {name: recipe for name, recipe in recipes.items() if weights[name] > 0}
+        models = {name: _train(recipe, snapshot, seeds[name], progress) for name, recipe in kept.items()}
+        card = card_for(
+            self, snapshot, metrics=metrics | {f"weight_{n}": w for n, w in weights.items()}, notes=[note]
+        )
+        return BlendModel(card=card, parts=models, weights=readonly(np.array([weights[n] for n in kept])))
+
+    def _learn(
+        self, recipes: Mapping[str, Recipe], seeds: Mapping[str, int], snapshot: Snapshot, progress: Progress
+    ) -> tuple[dict[str, float], dict[str, float], str]:
+        try:
+            if self.protocol == "time":
+                split = time_split(snapshot, share=self.share)
+            else:
+                split = user_split(snapshot, seed=seeds[next(iter(seeds))] % 2**31, share=self.share)
+        except InputError as error:
+            even = dict.fromkeys(recipes, 1 / len(recipes))
+            return even, {}, f"Even weights: nothing to learn them on ({error.what})"
+        models = {n: _train(r, split.train, seeds[n], progress) for n, r in recipes.items()}
+        progress.start("weights", 1)
+        scores, relevant, wanted = _pooled(list(models.values()), split)
+        chosen, reached = select_greedily(scores, relevant, wanted, depth=self.depth)
+        progress.advance(note=f"NDCG@{self.depth} {reached:.4f}")
+        weights = dict(zip(recipes, chosen.tolist(), strict=True))
+        note = f"Weights learnt on {len(wanted):,} requests of a part held out by '{self.protocol}'."
+        return weights, {f"validation_ndcg_at_{self.depth}": reached}, note
+
+
+def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
+    kind = table.get("recipe")
+    if kind not in PARTS:
+        raise ValueError(f"parts.{name}: recipe is {kind!r}: use one of {', '.join(PARTS)}.")
+    fields = {key: value for key, value in table.items() if key != "recipe"}
+    try:
+        return msgspec.convert(fields, PARTS[kind])
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ValueError(f"parts.{name}: {error}") from error
+
+
+def _train(recipe: Recipe, snapshot: Snapshot, seed: int, progress: Progress) -> Retriever:
+    model = recipe.train(snapshot, rng=np.random.default_rng(seed), progress=progress)
+    assert isinstance(model, Retriever)  # every one of PARTS is
+    return model
+
+
+def _pooled(models: Sequence[Retriever], split: Split) -> tuple[list[F32], list[AnyArray], AnyArray]:
+    """Return for some requests z (parts, pool), which of the pool is wanted (pool,), and how many are in
+    all.
+    """
+    step = max(1, len(split) // _REQUESTS)
+    chosen = np.arange(0, len(split), step)
+    scores: list[F32] = []
+    relevant: list[AnyArray] = []
+    for i in chosen:
+        gone = split.exclude.row(int(i))
+        z = standard(raw(models, _query(split, int(i))))
+        z[:, gone] = -np.inf
+        depth = min(_POOL, z.shape[1])
+        pool = np.unique(np.argpartition(-z, depth - 1, axis=1)[:, :depth])
+        pool = pool[~np.isin(pool, gone)]
+        scores.append(z[:, pool])
+        relevant.append(np.isin(pool, split.truth.row(int(i))))
+    return scores, relevant, np.diff(split.truth.indptr)[chosen]
+
+
+def _query(split: Split, i: int) -> Query:
+    """Return request i: by its user where that was trained, else by its history."""
+    if split.users[i] >= 0:
+        return Query(user=int(split.users[i]), now=split.now)
+    bounds = np.searchsorted(split.histories.user, [i, i + 1])
+    return Query(history=split.histories.select(slice(int(bounds[0]), int(bounds[1]))), now=split.now)
+
+
+def select_greedily(
+    scores: Sequence[F32], relevant: Sequence[AnyArray], wanted: AnyArray, *, depth: int
+) -> tuple[F64, float]:
+    """Return weights (parts,) that sum to 1 and the mean NDCG@depth they reach.
+
+    ``scores[r]`` (parts, pool) and ``relevant[r]`` (pool,) are of request r, which wants ``wanted[r]`` items.
+    """
+    parts = scores[0].shape[0]
+    discount = 1 / np.log2(np.arange(2, depth + 2))
+    ideal = np.cumsum(discount)[np.minimum(wanted, depth) - 1]
+
+    def value(weights: F64) -> float:
+        gain = np.zeros(len(scores))
+        w = weights.astype(np.float32)
+        for r, (z, good) in enumerate(zip(scores, relevant, strict=True)):
+            total = w @ z
+            k = min(depth, len(total))
+            best = np.argpartition(-total, k - 1)[:k] if k else np.zeros(0, np.int64)
+            best = best[np.argsort(-total[best], kind="stable")]
+            gain[r] = discount[:k][good[best]].sum()
+        return float((gain / ideal).mean())
+
+    counts = np.zeros(parts)
+    best, reached = counts, -1.0
+    for _ in range(_ROUNDS):
+        tried = [value((counts + one) / (counts + one).sum()) for one in np.eye(parts)]
+        counts = counts + np.eye(parts)[int(np.argmax(tried))]
+        if max(tried) > reached:
+            best, reached = counts, max(tried)
+    return best / best.sum(), reached
+
+
+def raw(models: Sequence[Retriever], query: Query) -> F32:
+    """Return every part's score of every item, (parts, n_items), NaN = cannot."""
+    everything = np.arange(len(models[0].items), dtype=np.int32)
+    return np.stack([model.score(query, everything) for model in models])
+
+
+def standard(scores: F32) -> F32:
+    """Return z of the module's equation, one row a part; zeros where a part can score nothing."""
+    out = np.zeros_like(scores)
+    for z, s in zip(out, scores, strict=True):
+        known = ~np.isnan(s)
+        if known.any():
+            mean, deviation = s[known].mean(), max(float(s[known].std()), 1e-12)
+            z[:] = (np.where(known, s, s[known].min()) - mean) / deviation
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlendModel:
+    """The parts with a weight above 0. An item no part can score is NaN."""
+
+    kind: ClassVar[str] = "blend"
+
+    card: Card
+    parts: Mapping[str, Retriever]
+    weights: F64  # (parts,)
+
+    @property
+    def items(self) -> Vocab:
+        """Return the items it can give."""
+        return next(iter(self.parts.values())).items
+
+    @property
+    def users(self) -> Vocab:
+        """Return the users it was trained with."""
+        return next(iter(self.parts.values())).users
+
+    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the best k of the blend."""
+        return best_one(self._scores(query)[None], k, exclude=exclude)
+
+    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
+        """Return the best k of the blend for each request."""
+        n, told = len(queries), queries.histories
+        if told is not None:
+            told = told.select(np.argsort(told.user, kind="stable"))
+        bounds = np.zeros(n + 1, np.int64) if told is None else np.searchsorted(told.user, np.arange(n + 1))
+
+        def block(start: int, stop: int) -> F32:
+            rows: list[F32] = []
+            for i in range(start, stop):
+                history = None
+                if told is not None and bounds[i + 1] > bounds[i]:
+                    history = told.select(slice(int(bounds[i]), int(bounds[i + 1])))
+                rows.append(self._scores(Query(user=int(queries.users[i]), history=history, now=queries.now)))
+            return np.stack(rows)
+
+        return best_many(block, n, len(self.items), k, exclude=exclude)
+
+    def score(self, query: Query, items: Rows) -> F32:
+        """Return the blended scores."""
+        return readonly(self._scores(query)[items])
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Return all arrays to save."""
+        own: dict[str, AnyArray] = {"weights": self.weights}
+        for place, model in enumerate(self.parts.values()):
+            own |= {f"part{place}_{name}": array for name, array in model.arrays().items()}
+        return own
+
+    @classmethod
+    def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
+        """Open what `arrays` named, in place."""
+        recipes = msgspec.convert(card.config, Blend).recipes()
+        kept = {name: recipe for name, recipe in recipes.items() if card.metrics.get(f"weight_{name}", 0) > 0}
+        parts: dict[str, Retriever] = {}
+        for place, (name, recipe) in enumerate(kept.items()):
+            prefix = f"part{place}_"
+            own = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+            told = msgspec.structs.replace(
+                card, recipe=recipe.name, config=msgspec.to_builtins(recipe), metrics={}, notes=[]
+            )
+            parts[name] = _kind(recipe, own).open(told, own)
+        return cls(card=card, parts=parts, weights=np.asarray(arrays["weights"]))
+
+    def _scores(self, query: Query) -> F32:
+        found = raw(list(self.parts.values()), query)
+        blended = self.weights.astype(np.float32) @ standard(found)
+        blended[np.isnan(found).all(axis=0)] = np.nan
+        return blended
+
+
+def _kind(recipe: Recipe, arrays: Mapping[str, AnyArray]) -> type[Retriever]:
+    """Return the class of a part's model; EASE has two."""
+    if recipe.name == Ease.name:
+        return NeighbourModel if "neighbours_data" in arrays else EaseModel
+    names = {ItemKnn.name: NeighbourModel, Rp3Beta.name: NeighbourModel}
+    return names.get(recipe.name) or _KINDS[recipe.name]

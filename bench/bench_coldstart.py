@@ -25,7 +25,8 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Queries
-from penchant.models.lookalike import Lookalike, LookalikeModel
+from penchant.models.lookalike import Lookalike
+from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.lookalike_replay import Replay, without
 
 CUT = float(np.datetime64("2017-07-01", "s").astype(np.int64))

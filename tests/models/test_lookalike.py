@@ -3,24 +3,30 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.evaluation.metrics import accuracy
-from penchant.kernel.arrays import Csr
+from penchant.features.user_encoder import UserEncoder
+from penchant.kernel.arrays import F32, Bools, Csr, Rows
 from penchant.kernel.clock import DAY
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Queries, Query
-from penchant.models.lookalike import Lookalike, LookalikeModel
+from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_blend import Blend
-from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, targets
+from penchant.models.lookalike_model import LookalikeModel
+from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, pivots, targets
 from penchant.models.lookalike_replay import gains, make_replay
+from penchant.models.lookalike_space import find_personas_of
 from penchant.models.popularity import Popularity
 from penchant.models.store import open_model, save_model
+from penchant.models.user_logistic import fit_many, fit_users, probabilities
 from penchant.testing.contracts import PersonalContract
 from penchant.testing.data import random_snapshot
 
@@ -110,16 +116,19 @@ def test_ridge_without_a_penalty_gives_the_tribes_means() -> None:
     taken = targets(snapshot, weights={}, half_life="")
     red = np.arange(N) % 2 == 0
     attributes = Attributes(
-        values=np.stack([red, ~red], axis=1).astype(np.float32), known=np.ones(N, np.bool_)
+        values=np.stack([red, ~red], axis=1).astype(np.float32),
+        known=np.ones(N, np.bool_),
+        encoder=UserEncoder(codes=[]),
     )
     users = np.arange(N - 4, dtype=np.int32)
     expected = taken.toarray()[: N - 4][red[: N - 4]].mean(axis=0)
     ridge = by_ridge(taken, attributes, users, 1e-6)
     got = ridge.coordinates(1.0)[N - 4] @ ridge.rows()
     np.testing.assert_allclose(got, expected, atol=1e-5)
-    cluster = by_cluster(
-        taken, attributes, users, rank=2, clusters=2, soft=False, rng=np.random.default_rng(0)
+    space = find_personas_of(
+        attributes.values, attributes.known, users, rank=2, clusters=2, rng=np.random.default_rng(0)
     )
+    cluster = by_cluster(taken, space, users, soft=False)
     np.testing.assert_allclose(cluster.coordinates(1.0)[N - 4] @ cluster.rows(), expected, atol=1e-5)
 
 
@@ -209,3 +218,107 @@ def test_gains_are_the_metric_of_the_leaderboard() -> None:
 def test_what_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"clusters|half_lives"):
         Lookalike(**fields)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("place", ["ridge", "cluster"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_who_came_since_gets_what_those_with_the_same_attributes_get(
+    place: Place, soft: bool, tmp_path: Path
+) -> None:
+    trained = train(Lookalike(place=place, soft=soft, clusters=2, rank=2, factors=4, epochs=4), tribes())
+    save_model(trained, tmp_path / "m")
+    for model in (trained, open_model(tmp_path / "m", {"lookalike": LookalikeModel})):
+        assert isinstance(model, LookalikeModel)
+        for user, colour in ((N - 2, "red"), (N - 1, "blue")):
+            known = model.top(Query(user=user), 9)
+            new = model.top(Query(attributes={"colour": colour, "shoe": 41}), 9)
+            assert new.items.tolist() == known.items.tolist()
+            np.testing.assert_allclose(new.scores, known.scores, rtol=1e-4)
+            assert model.persona_of({"colour": colour}) == model.personas[user]
+        nothing = model.top(Query(attributes={"shoe": 41}), 9)
+        assert nothing.items.tolist() == model.top(Query(), 9).items.tolist()
+        assert model.persona_of({}) == -1
+
+
+def test_a_personas_feed_is_what_its_users_want_on_average() -> None:
+    snapshot = tribes()
+    model = train(Lookalike(clusters=2, rank=2, factors=4, epochs=4), snapshot)
+    assert model.n_personas == 2
+    for persona, own in ((model.personas[0], range(10, 20)), (model.personas[1], range(20, 30))):
+        found = model.persona_top(int(persona), 10)
+        assert len(set(found.items.tolist()) & set(own)) >= 8
+    metrics = model.card.metrics
+    # Both users of a colour have the same attributes, so a persona loses nothing on new ones.
+    assert metrics["persona_loss_new_ndcg_at_20"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["persona_loss_known_ndcg_at_20"] > -0.02
+
+
+@pytest.mark.parametrize("pivot_model", ["taste", "logistic"])
+def test_a_pivot_speaks_for_its_persona(pivot_model: Literal["taste", "logistic"]) -> None:
+    recipe = Lookalike(
+        place="cluster", speaks="pivot", pivot_model=pivot_model, clusters=2, rank=2, factors=8, epochs=8
+    )
+    snapshot = tribes()
+    model = train(recipe, snapshot)
+    space = find_personas_of(*features_of(snapshot), rank=2, clusters=2, rng=np.random.default_rng(0))
+    taken = targets(snapshot, weights={}, half_life="")
+    chosen = pivots(taken, space, np.arange(N - 4, dtype=np.int32))
+    for persona, pivot in enumerate(chosen.tolist()):
+        assert space.labels[pivot] == persona
+        assert taken[[pivot]].nnz >= np.median(np.diff(taken.indptr)[space.labels == persona])
+    if model.card.metrics["prior_weight"] > 0:
+        mine = set(snapshot.history(int(chosen[model.personas[0]])).item.tolist())
+        got = model.top(Query(user=N - 4), 6).items.tolist()
+        assert len(mine & set(got)) >= 3
+
+
+def features_of(snapshot: Snapshot) -> tuple[F32, Bools, Rows]:
+    red = np.arange(N) % 2 == 0
+    values = np.stack([red, ~red], axis=1).astype(np.float32)
+    return values, np.ones(N, np.bool_), np.arange(N - 4, dtype=np.int32)
+
+
+def test_each_users_regression_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 4))
+    starts, rows, labels, weights = [0], [], [], []
+    for _ in range(5):
+        n = int(rng.integers(20, 60))
+        own = rng.choice(60, n, replace=False)
+        p = 1 / (1 + np.exp(-features[own] @ rng.normal(size=4) - 0.5))
+        rows.append(own)
+        labels.append((rng.random(n) < p).astype(float))
+        weights.append(rng.uniform(0.5, 3, n))
+        starts.append(starts[-1] + n)
+    found = fit_many(
+        features,
+        np.array(starts),
+        np.concatenate(rows).astype(np.int32),
+        np.concatenate(labels),
+        np.concatenate(weights),
+        0.7,
+    )
+    for u in range(5):
+        oracle = LogisticRegression(C=1 / 0.7, tol=1e-10, max_iter=1000)
+        oracle.fit(features[rows[u]], labels[u], sample_weight=weights[u])
+        expected = np.append(oracle.coef_[0], oracle.intercept_)
+        np.testing.assert_allclose(found[u], expected, atol=1e-4)
+        np.testing.assert_allclose(
+            probabilities(features, found[u : u + 1])[0], oracle.predict_proba(features)[:, 1], atol=1e-4
+        )
+
+
+def test_a_user_model_finds_the_items_of_its_kind() -> None:
+    features = np.repeat(np.eye(3), 20, axis=0)
+    taken = Csr.summed(
+        np.repeat([0, 1], 6).astype(np.int32),
+        np.concatenate([np.arange(6), np.arange(20, 26)]).astype(np.int32),
+        np.ones(12, np.float32),
+        n_rows=2,
+        n_columns=60,
+    )
+    fitted = fit_users(
+        features, taken, np.array([1, 0], np.int32), penalty=0.1, negatives=3, rng=np.random.default_rng(0)
+    )
+    p = probabilities(features, fitted).reshape(2, 3, 20).mean(axis=2)
+    assert p.argmax(axis=1).tolist() == [1, 0]

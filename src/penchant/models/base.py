@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.random import Generator
 
+from penchant.data.events import Value
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
@@ -48,12 +49,14 @@ class Query:
     ``user`` is the row in the model's own users, -1 when it was trained without this user. ``history`` is
     the user's whole known history with item rows of the model; None says that nothing happened since
     training, so that the trained representation is exact. ``item`` is the anchor of a related-items request.
+    ``attributes`` are what was said of the user since training, for a model that is `Placing`.
     """
 
     user: int = -1
     history: Interactions | None = None
     item: int = -1
     now: float = 0.0
+    attributes: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +171,29 @@ class OpenEnded(Online, Protocol):
     """
 
     open_ended: ClassVar[bool]
+
+
+@runtime_checkable
+class Placing(Model, Protocol):
+    """A model that knows personas, and places somebody by attributes alone (`Query.attributes`)."""
+
+    @property
+    def personas(self) -> Rows:
+        """Return each user's persona, (n_users,), -1 for none."""
+        ...
+
+    @property
+    def n_personas(self) -> int:
+        """Return the number of personas."""
+        ...
+
+    def persona_of(self, attributes: Mapping[str, Value]) -> int:
+        """Return the persona of somebody with these attributes, -1 for none."""
+        ...
+
+    def persona_top(self, persona: int, k: int) -> Scored:
+        """Return the best k items of a persona."""
+        ...
 
 
 class Recipe(Protocol):

@@ -1,44 +1,49 @@
 """Lookalike: users nobody knows yet get what people like them want, and their own taste as it shows.
 
-The parts: `lookalike_prior` places a user by attributes, `ials` learns tastes, `lookalike_blend` hands over
-from one to the other, and `lookalike_replay` is what the weights are chosen on. None of them is a constant.
+The parts: `lookalike_space` finds personas, `lookalike_prior` places a user by attributes, `ials` learns
+tastes, `lookalike_blend` hands over from one to the other, and `lookalike_replay` is what the weights are
+chosen on. None of them is a constant.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
+from penchant.features.user_encoder import UserEncoder
 from penchant.features.user_features import UserColumn, encode_users, guess_columns
-from penchant.kernel.arrays import F32, F64, I64, AnyArray, Csr, Rows, readonly
+from penchant.kernel.arrays import F32, Csr, Rows, readonly
 from penchant.kernel.clock import DAY
 from penchant.kernel.durations import seconds_of
-from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress, Silent
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.base import Model, Queries, card_for
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
 from penchant.models.lookalike_blend import Blend
+from penchant.models.lookalike_model import LookalikeModel, Newcomers, persona_vectors
 from penchant.models.lookalike_prior import (
     Attributes,
     Place,
     Placement,
     by_cluster,
+    by_pivot,
     by_ridge,
     shared_preference,
     targets,
 )
 from penchant.models.lookalike_replay import DEPTH, Replay, best_of, make_replay, mean_gain, without
+from penchant.models.lookalike_space import PersonaSpace, find_personas_of
+from penchant.models.user_logistic import fit_users, probabilities
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HAND_OVERS = (0.0, 1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, math.inf)
 SESSIONS = (1, 2, 3, 5, 10)
-_TASTE = "taste_"
+_NEGATIVES = 5  # drawn for each item that a pivot user took
 _FEW = 20  # users with attributes that a placement needs
 
 
@@ -57,8 +62,11 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Preference from attributes, handed over to the user's own taste as history grows.
 
     ``place`` is ``ridge`` (attributes -> preference for each item) or ``cluster`` (``clusters`` of the
-    attributes' ``rank`` first singular vectors; ``soft`` mixes them). ``columns`` says how the users' table
-    is used, by its types if empty. The replay chooses among ``half_lives`` (empty = never fades) and
+    attributes' ``rank`` first singular vectors; ``soft`` mixes them). A cluster speaks by the ``mean`` of its
+    users or by its ``pivot``, the dense user nearest the centre, of whom ``pivot_model`` predicts: the
+    ``taste`` of all, or a ``logistic`` regression of that user alone. Whoever places, users are also sorted
+    into the clusters, which are the personas that are served. ``columns`` says how the users' table is used,
+    by its types if empty. The replay chooses among ``half_lives`` (empty = never fades) and
     ``penalties`` of the ridge. ``factors`` to ``event_weights`` are those of `Ials`, which learns tastes.
     """
 
@@ -68,6 +76,9 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     clusters: int = 6
     rank: int = 6
     soft: bool = False
+    speaks: Literal["mean", "pivot"] = "mean"
+    pivot_model: Literal["taste", "logistic"] = "taste"
+    pivot_penalty: float = 1.0
     columns: tuple[UserColumn, ...] = ()
     half_lives: tuple[str, ...] = ("", "90d", "30d")
     penalties: tuple[float, ...] = (30.0, 100.0, 300.0)
@@ -85,6 +96,8 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("half_lives and penalties need at least one value each, penalties above 0.")
         for span in filter(None, self.half_lives):
             seconds_of(span, field="half_lives")
+        if self.pivot_penalty <= 0:
+            raise ValueError(f"pivot_penalty must be above 0, got {self.pivot_penalty}.")
         self.taste()
 
     def taste(self) -> Ials:
@@ -107,8 +120,10 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         # One seed for every placement: what is compared and what is used start from the same point.
         seed = int(rng.integers(1 << 31))
         fitted = self._fit(snapshot, attributes, seed, rng, progress)
-        placed = self._place(snapshot, attributes, fitted, seed)
         taste = self.taste().train(snapshot, rng=rng, progress=Silent())
+        learning = self._learning(snapshot, attributes, taste, seed)
+        placed = self._place(learning, fitted)
+        prior = placed.coordinates(fitted.weight)
         progress.advance(note="tastes")
         card = card_for(
             self, snapshot, metrics=fitted.metrics | _finite("k0", fitted.k0), notes=[fitted.note]
@@ -116,51 +131,89 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return LookalikeModel(
             card=card,
             taste=taste,
-            prior=readonly(placed.coordinates(fitted.weight)),
+            prior=readonly(prior),
             blend=Blend.of(taste.index.by_row(), placed.rows()),
             seen=readonly(np.diff(snapshot.pairs().indptr)),
             hand_over=readonly(np.array([fitted.k0])),
+            newcomers=Newcomers.of(
+                attributes.encoder, learning.space, placed.mean, weight=fitted.weight, soft=self.soft
+            ),
+            persona_prior=learning.space.means_of(prior),
         )
 
     def _attributes(self, snapshot: Snapshot) -> Attributes:
         columns = self.columns or guess_columns(snapshot.user_table)
         if not columns:
             nothing = np.zeros((snapshot.n_users, 0), np.float32)
-            return Attributes(values=nothing, known=np.zeros(snapshot.n_users, np.bool_))
+            known = np.zeros(snapshot.n_users, np.bool_)
+            return Attributes(values=nothing, known=known, encoder=UserEncoder(codes=[]))
         matrix = encode_users(snapshot.user_table, columns)
-        return Attributes(values=matrix.values, known=matrix.known)
+        encoder = UserEncoder.fit(snapshot.user_table, columns)
+        return Attributes(values=matrix.values, known=matrix.known, encoder=encoder)
 
-    def _place(
+    def _learning(
         self,
         snapshot: Snapshot,
         attributes: Attributes,
-        fitted: Fitted,
+        taste: IalsModel,
         seed: int,
         *,
         but: Rows | None = None,
-    ) -> Placement:
-        """Learn from all users, ``but`` those whose past is hidden; they are placed all the same."""
+    ) -> "_Learning":
+        """Return what a placement learns from: all users ``but`` those whose past is hidden."""
         learn = np.ones(snapshot.n_users, np.bool_)
         learn[but if but is not None else []] = False
         users = np.flatnonzero(learn).astype(np.int32)
+        space = find_personas_of(
+            attributes.values,
+            attributes.known if attributes.known[users].sum() >= _FEW else np.zeros_like(attributes.known),
+            users,
+            rank=self.rank,
+            clusters=self.clusters,
+            rng=np.random.default_rng(seed),
+        )
+        return _Learning(
+            snapshot=snapshot, attributes=attributes, users=users, space=space, taste=taste, seed=seed
+        )
+
+    def _place(self, learning: "_Learning", fitted: Fitted) -> Placement:
+        """Place everybody, those whose past is hidden too."""
+        snapshot, users, space = learning.snapshot, learning.users, learning.space
         taken = targets(snapshot, weights=self.event_weights, half_life=fitted.half_life)
-        if attributes.known[users].sum() < _FEW:
+        if space.k == 0:
             return Placement(
                 shared=shared_preference(taken, users),
                 own=np.zeros((snapshot.n_users, 0), np.float32),
                 directions=np.zeros((0, snapshot.n_items), np.float32),
             )
         if self.place == "ridge":
-            return by_ridge(taken, attributes, users, fitted.penalty)
-        return by_cluster(
-            taken,
-            attributes,
-            users,
-            rank=self.rank,
-            clusters=self.clusters,
-            soft=self.soft,
-            rng=np.random.default_rng(seed),
-        )
+            return by_ridge(taken, learning.attributes, users, fitted.penalty)
+        if self.speaks == "mean":
+            return by_cluster(taken, space, users, soft=self.soft)
+        return by_pivot(taken, space, users, soft=self.soft, predict=self._predictor(learning))
+
+    def _predictor(self, learning: "_Learning") -> Callable[[Rows], F32]:
+        """Return what predicts the preference of pivot users for all items, (n, n_items)."""
+        taste, snapshot = learning.taste, learning.snapshot
+        items = taste.index.by_row()
+
+        def by_taste(users: Rows) -> F32:
+            own = taste.vectors(Queries(users=users, now=snapshot.cutoff))
+            return np.maximum(own @ items.T, 0.0)
+
+        def by_logistic(users: Rows) -> F32:
+            pairs = snapshot.pairs()
+            popular = np.log1p(np.bincount(pairs.indices, minlength=snapshot.n_items))
+            features = np.column_stack([items, popular]).astype(np.float64)
+            spread = features.std(axis=0)
+            features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+            rng = np.random.default_rng(learning.seed)
+            weights = fit_users(
+                features, pairs, users, penalty=self.pivot_penalty, negatives=_NEGATIVES, rng=rng
+            )
+            return probabilities(features, weights)
+
+        return by_taste if self.pivot_model == "taste" else by_logistic
 
     def _fit(
         self, snapshot: Snapshot, attributes: Attributes, seed: int, rng: Generator, progress: Progress
@@ -170,14 +223,16 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         replay = make_replay(snapshot, among, rng=rng)
         if replay is None:
             return Fitted(penalty=max(self.penalties))
-        fitted, placed = self._fit_prior(replay, attributes, seed)
-        progress.advance(note=f"people alike weigh {fitted.weight:g}")
         taste = self.taste().train(replay.train, rng=rng, progress=Silent())
+        learning = self._learning(replay.train, attributes, taste, seed, but=replay.new)
+        fitted, placed = self._fit_prior(replay, learning)
+        progress.advance(note=f"people alike weigh {fitted.weight:g}")
         fitted = _fit_hand_over(replay, fitted, placed, taste)
+        fitted = _persona_loss(replay, fitted, placed, learning)
         progress.advance(note=f"half own taste after {fitted.k0:g} items")
         return fitted
 
-    def _fit_prior(self, replay: Replay, attributes: Attributes, seed: int) -> tuple[Fitted, Placement]:
+    def _fit_prior(self, replay: Replay, learning: "_Learning") -> tuple[Fitted, Placement]:
         """Choose the best for the tail among what is not below the best popularity over all items.
 
         The tail is all but the tenth of items that most users took; NDCG is of a ranking without the head.
@@ -189,7 +244,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         for half_life in self.half_lives:
             for penalty in self.penalties if self.place == "ridge" else self.penalties[:1]:
                 option = Fitted(half_life=half_life, penalty=penalty)
-                placed = self._place(replay.train, attributes, option, seed, but=replay.new)
+                placed = self._place(learning, option)
                 rows = placed.rows().T
                 whole, tail = ExactIndex.build(rows), ExactIndex.build(np.where(head[:, None], 0, rows))
                 for weight in WEIGHTS if placed.own.shape[1] else WEIGHTS[:1]:
@@ -208,7 +263,53 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "prior_half_life_days": seconds_of(best.half_life) / DAY if best.half_life else 0.0,
         }
         chosen = msgspec.structs.replace(best, metrics=metrics)
-        return chosen, self._place(replay.train, attributes, chosen, seed, but=replay.new)
+        return chosen, self._place(learning, chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Learning:
+    """What a placement learns from: these ``users`` of a snapshot, their attributes, personas and tastes."""
+
+    snapshot: Snapshot
+    attributes: Attributes
+    users: Rows
+    space: PersonaSpace
+    taste: IalsModel
+    seed: int
+
+
+def _persona_loss(replay: Replay, fitted: Fitted, placed: Placement, learning: _Learning) -> Fitted:
+    """Add what a persona's feed loses against each user's own: NDCG at 20 of users with a persona.
+
+    Of users without a history against the prior, and, over 1 to 10 sessions, of known ones against the blend.
+    """
+    label = learning.space.labels[replay.new]
+    inside = np.flatnonzero(label >= 0).astype(np.int32)
+    if len(inside) == 0:
+        return fitted
+    blend = Blend.of(learning.taste.index.by_row(), placed.rows())
+    prior = placed.coordinates(fitted.weight)
+    theirs = persona_vectors(blend, learning.space.means_of(prior))[label[inside]]
+
+    def ndcg(vectors: F32, shown: Csr, truth: Csr) -> float:
+        lists = blend.index.top_many(vectors, DEPTH, exclude=shown.take(inside)).items
+        return mean_gain(lists, truth.take(inside))
+
+    lost: dict[int, float] = {}
+    for sessions in (0, *SESSIONS):
+        history, shown, truth = replay.after(sessions)
+        queries = Queries(
+            users=np.full(len(replay.new), -1, np.int32), histories=history, now=replay.train.cutoff
+        )
+        own = blend.vectors(
+            learning.taste.vectors(queries), prior[replay.new], np.diff(shown.indptr), fitted.k0
+        )
+        lost[sessions] = ndcg(own[inside], shown, truth) - ndcg(theirs, shown, truth)
+    metrics = fitted.metrics | {
+        "persona_loss_new_ndcg_at_20": lost[0],
+        "persona_loss_known_ndcg_at_20": sum(lost[n] for n in SESSIONS) / len(SESSIONS),
+    }
+    return msgspec.structs.replace(fitted, metrics=metrics)
 
 
 def _fit_hand_over(replay: Replay, fitted: Fitted, placed: Placement, taste: IalsModel) -> Fitted:
@@ -245,105 +346,3 @@ def _head(snapshot: Snapshot) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 def _finite(name: str, value: float) -> dict[str, float]:
     return {name: value} if math.isfinite(value) else {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookalikeModel:
-    """The trained parts. A user the training did not know, without a history, gets popularity."""
-
-    kind: ClassVar[str] = "lookalike"
-
-    card: Card
-    taste: IalsModel
-    prior: F32  # (n_users, 1 + m) coordinates over the directions
-    blend: Blend
-    seen: I64  # (n_users,) different items in training
-    hand_over: F64  # (1,) k0
-
-    @property
-    def k0(self) -> float:
-        """Return the number of items at which the user's own taste has half the weight."""
-        return float(self.hand_over[0])
-
-    @property
-    def items(self) -> Vocab:
-        """Return the items it can give."""
-        return self.taste.items
-
-    @property
-    def users(self) -> Vocab:
-        """Return the users of the snapshot, those without interactions included."""
-        return self.taste.users
-
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the best k items of the blend."""
-        return self.blend.index.top(self.vectors(_alone(query))[0], k, exclude=exclude)
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k items of the blend for each request."""
-        return self.blend.index.top_many(self.vectors(queries), k, exclude=exclude)
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the blended scores, NaN for an item nobody took and that no factor was learnt for."""
-        return self.blend.index.score(self.vectors(_alone(query))[0], items)
-
-    def vectors(self, queries: Queries) -> F32:
-        """Return the blended vector of each request, (n, f + 1 + m)."""
-        known = queries.users >= 0
-        prior = np.zeros((len(queries), self.prior.shape[1]), np.float32)
-        prior[:, 0] = 1.0
-        prior[known] = self.prior[queries.users[known]]
-        n = np.zeros(len(queries), np.int64)
-        n[known] = self.seen[queries.users[known]]
-        told = queries.histories
-        if told is not None and len(told):
-            ones = np.ones(len(told), np.float32)
-            counted = np.diff(told.pairs(ones, n_users=len(queries), n_items=len(self.items)).indptr)
-            n = np.where(counted > 0, counted, n)
-        return self.blend.vectors(self.taste.vectors(queries), prior, n, self.k0)
-
-    def arrays(self) -> Mapping[str, AnyArray]:
-        """Return all arrays to save."""
-        index = self.blend.index.arrays()
-        return {
-            **{_TASTE + name: array for name, array in self.taste.arrays().items()},
-            **{f"blend_{name}": array for name, array in index.items()},
-            "prior": self.prior,
-            "taste_gram": self.blend.taste_gram,
-            "prior_gram": self.blend.prior_gram,
-            "seen": self.seen,
-            "hand_over": self.hand_over,
-        }
-
-    @classmethod
-    def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
-        """Open what `arrays` named, in place."""
-        a = {name: np.asarray(array) for name, array in arrays.items()}
-
-        def part(prefix: str) -> dict[str, AnyArray]:
-            return {name.removeprefix(prefix): v for name, v in a.items() if name.startswith(prefix)}
-
-        recipe = msgspec.convert(card.config, Lookalike)
-        own = msgspec.structs.replace(
-            card, recipe=Ials.name, config=msgspec.to_builtins(recipe.taste()), metrics={}, notes=[]
-        )
-        return cls(
-            card=card,
-            taste=IalsModel.open(own, part(_TASTE)),
-            prior=a["prior"],
-            blend=Blend(
-                index=ExactIndex.open(part("blend_")),
-                taste_gram=a["taste_gram"],
-                prior_gram=a["prior_gram"],
-            ),
-            seen=a["seen"],
-            hand_over=a["hand_over"],
-        )
-
-
-def _alone(query: Query) -> Queries:
-    """Return one request as a batch of one, so that both are answered by the same code."""
-    told = query.history
-    if told is not None:
-        told = replace(told, user=readonly(np.zeros(len(told), np.int32)))
-    return Queries(users=np.array([query.user], np.int32), histories=told, now=query.now)

@@ -7,32 +7,35 @@ whose attributes x are known q = mean of t and z = x - mean of x:
     cluster:  t_u ≈ Σ_c m_uc t̄_c   t̄_c = mean of t over cluster c of an uncentred SVD of x (or m soft)
     prior_u = (1 - s) p + s t_u    for a user with attributes, p for everybody else
 
-The cluster reading is that of the published lookalike clustering. Briand et al. (KDD 2021, Deezer) place new
+The cluster reading is that of the published lookalike clustering; there t̄_c may also be what is predicted for
+the pivot, the one dense user nearest the centre of c. Briand et al. (KDD 2021, Deezer) place new
 users in the space of behaviour instead of clustering their attributes; so does `ridge`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.random import Generator
 from scipy.sparse import csr_array
 
 from penchant.data.snapshot import Snapshot
 from penchant.features.confidence import event_weights
-from penchant.kernel.arrays import F32, Bools, Rows, readonly
+from penchant.features.user_encoder import UserEncoder
+from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Rows, readonly
 from penchant.kernel.durations import seconds_of
-from penchant.models.user_clusters import k_means, soft_assign, svd_basis
+from penchant.models.lookalike_space import PersonaSpace
 
 Place = Literal["ridge", "cluster"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """``values`` (n_users, d), and of which users at least one value is known (n_users,)."""
+    """``values`` (n_users, d), of which users at least one value is known (n_users,), and the encoder."""
 
     values: F32
     known: Bools
+    encoder: UserEncoder = field(default_factory=lambda: UserEncoder(codes=[]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class Placement:
     shared: F32
     own: F32
     directions: F32
+    mean: F64 = field(
+        default_factory=lambda: readonly(np.zeros(0))
+    )  # (d,) of the features, where a ridge places
 
     def coordinates(self, weight: float) -> F32:
         """Return (n_users, 1 + m) coordinates over `rows`: (1 - s) of p and s of the user's own."""
@@ -92,33 +98,50 @@ def by_ridge(taken: csr_array, attributes: Attributes, users: Rows, penalty: flo
         shared=shared_preference(taken, users),
         own=readonly(own.astype(np.float32)),
         directions=readonly(np.concatenate([usual[None], w]).astype(np.float32)),
+        mean=readonly(mean),
     )
 
 
-def by_cluster(
-    taken: csr_array,
-    attributes: Attributes,
-    users: Rows,
-    *,
-    rank: int,
-    clusters: int,
-    soft: bool,
-    rng: Generator,
-) -> Placement:
-    """Cluster ``users`` by attributes and give everybody of a cluster its mean preference."""
-    dense = users[attributes.known[users]]
-    basis = svd_basis(attributes.values[dense], rank)
-    points = basis.project(attributes.values)
-    distinct = len(np.unique(points[dense], axis=0))
-    found = k_means(points[dense], min(clusters, distinct), rng=rng)
-    spread = float(np.sqrt(found.inertia / len(dense)))
-    # A spread of nearly nothing is the limit of soft membership: the nearest centre alone.
-    member = soft_assign(points, found.centres, temperature=max(spread, 1e-6) if soft else 1e-6)
-    own = np.where(attributes.known[:, None], member, np.float32(0))
-    one = (found.labels[:, None] == np.arange(found.k)).astype(np.float64)
+def by_cluster(taken: csr_array, space: PersonaSpace, users: Rows, *, soft: bool) -> Placement:
+    """Give everybody of a persona the mean preference of those of ``users`` who belong to it."""
+    dense = users[space.labels[users] >= 0]
+    one = (space.labels[dense][:, None] == np.arange(space.k)).astype(np.float64)
     mean = np.asarray((taken[dense].T @ one).T) / np.maximum(one.sum(axis=0), 1)[:, None]
+    return _by_persona(taken, space, users, mean, soft=soft)
+
+
+def by_pivot(
+    taken: csr_array, space: PersonaSpace, users: Rows, *, soft: bool, predict: Callable[[Rows], F32]
+) -> Placement:
+    """Give everybody of a persona what is predicted for its pivot: the one of ``users`` nearest its centre.
+
+    ``predict`` gives the preference of users (n,) for all items, (n, n_items). Only users with at least the
+    median number of items of the persona can be its pivot: who is hardly known speaks for nobody.
+    """
+    return _by_persona(taken, space, users, predict(pivots(taken, space, users)), soft=soft)
+
+
+def pivots(taken: csr_array, space: PersonaSpace, users: Rows) -> Rows:
+    """Return the pivot user of each persona, (k,)."""
+    size = np.diff(taken.indptr)
+    chosen = np.zeros(space.k, np.int32)
+    for c in range(space.k):
+        own = users[space.labels[users] == c]
+        if len(own):
+            dense = own[size[own] >= np.median(size[own])]
+            distance = ((space.points[dense] - space.centres[c]) ** 2).sum(axis=1)
+            chosen[c] = dense[int(distance.argmin())]
+    return readonly(chosen)
+
+
+def _by_persona(
+    taken: csr_array, space: PersonaSpace, users: Rows, directions: AnyArray, *, soft: bool
+) -> Placement:
+    own = np.zeros((len(space.labels), space.k), np.float32)
+    known = space.labels >= 0
+    own[known] = space.members(space.points[known], soft=soft)
     return Placement(
         shared=shared_preference(taken, users),
-        own=readonly(own.astype(np.float32)),
-        directions=readonly(mean.astype(np.float32)),
+        own=readonly(own),
+        directions=readonly(directions.astype(np.float32)),
     )

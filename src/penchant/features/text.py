@@ -42,7 +42,7 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     columns: list[str] = []
     encoder: str = TFIDF
-    dimensions: Annotated[int, Meta(ge=2, le=1024)] = 64
+    dimensions: Annotated[int, Meta(ge=2, le=1024)] = 256
 
 
 def with_text(

@@ -20,7 +20,7 @@ from penchant.kernel.errors import Defect
 from penchant.kernel.folders import publish
 from penchant.kernel.progress import Progress
 
-_BATCH = 1024
+_BATCH = 128
 
 
 @final

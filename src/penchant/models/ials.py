@@ -18,16 +18,14 @@ from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.features.confidence import confidences, event_weights
 from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
-from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
 from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.cold_items import ColdItems, fill_cold
 from penchant.models.ials_solve import Axes, Side, gram, solve_rows, sweep, turned
 from penchant.models.index import ExactIndex
-
-CATEGORY = "category"
 
 
 class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +35,8 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pair's confidence is (Σ event weight · 2^(-age / half_life))^alpha; an event type that ``event_weights``
     does not name weighs 1, and 0 leaves it out. ``half_life`` is a span such as ``90d``, empty for never.
     ``solver`` is ``cg`` (``cg_steps`` of conjugate gradient a sweep) or ``exact`` (Cholesky). Training ends
-    early once an epoch lowers the loss by less than ``tolerance`` of it.
+    early once an epoch lowers the loss by less than ``tolerance`` of it. ``cold_items`` says how items that
+    nobody took get a factor.
     """
 
     name: ClassVar[str] = "ials"
@@ -54,6 +53,7 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     half_life: str = ""
     initial_deviation: float = 0.1
     tolerance: float = 0.0
+    cold_items: ColdItems = ColdItems()
 
     def __post_init__(self) -> None:
         for field in ("factors", "epochs", "regularization", "cg_steps", "initial_deviation"):
@@ -84,21 +84,18 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             x, y = turned(x, axes.q), turned(y, axes.q)
             user_gram = gram(x)
         cold = np.flatnonzero(np.diff(items.seen.indptr) == 0).astype(np.int32)
-        filled = _fill_from_category(y, cold, snapshot.item_table)
-        notes = [
-            f"{len(cold):,} items had no interactions; {filled:,} of them have the mean of their category."
-        ]
+        filled = fill_cold(self.cold_items, snapshot, y, x, users.seen, rng=rng)
         return IalsModel(
             card=card_for(
                 self,
                 snapshot,
-                metrics={"loss": losses[-1], "epochs": float(len(losses))},
-                notes=notes if len(cold) else [],
+                metrics={"loss": losses[-1], "epochs": float(len(losses)), **filled.metrics},
+                notes=[filled.note] if filled.note else [],
             ),
             items=snapshot.items,
             users=snapshot.users,
             user_factors=readonly(x),
-            index=ExactIndex.build(y),
+            index=ExactIndex.build(filled.factors),
             item_spread=readonly(axes.spread),
             user_gram=user_gram,
             cold=readonly(cold),
@@ -161,25 +158,6 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def _no_fresh() -> Interactions:
     return Interactions.none(("click",))
-
-
-def _fill_from_category(y: F32, cold: Rows, table: ArrowTable) -> int:
-    """Give each cold item the mean factor of the other items of its category; return how many got one."""
-    if CATEGORY not in table.column_names or len(cold) == 0:
-        return 0
-    encoded = pc.dictionary_encode(table[CATEGORY].combine_chunks())
-    codes = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64)
-    warm = np.ones(len(y), np.bool_)
-    warm[cold] = False
-    warm &= codes >= 0
-    n = len(encoded.dictionary)
-    total = np.zeros((n, y.shape[1]))
-    np.add.at(total, codes[warm], y[warm])
-    count = np.bincount(codes[warm], minlength=n)
-    fill = cold[codes[cold] >= 0]
-    fill = fill[count[codes[fill]] > 0]
-    y[fill] = total[codes[fill]] / count[codes[fill]][:, None]
-    return len(fill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def _summary(study: FollowStudy) -> Section:
         Findings(rows=findings(study)),
         *(Prose(text=note) for note in study.notes),
         Prose(
-            text=f"Numbers last: with {CHANGED:.0%} of the follows taken away, {study.kept_changed:.1%} of the "
+            text=f"Numbers last: with {CHANGED:.0%} of the follows taken away, {study.kept_changed:.1%} of "
             "users keep their community, because it is found from the last one on. Found from nothing with "
             f"other random numbers, {study.kept_again:.1%} do; what differs then is arbitrary."
         ),

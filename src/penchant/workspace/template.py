@@ -199,7 +199,7 @@ fallback = "popular"
 # "text" of the workspace.
 # encoder = "tfidf"
 # Numbers an item for tfidf; encoders have their own.
-# dimensions = 64
+# dimensions = 256
 
 
 [personalize]

@@ -1,4 +1,4 @@
-"""The replay of sessions: who is asked, that nothing leaks from the future, that serving would say the same."""
+"""The replay of sessions: who is asked, nothing leaks from the future, serving would say the same."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_every_click_but_the_first_of_a_session_that_begins_in_time_is_asked_abo
         times = np.sort(events.timestamp[events.user == session])
         if 1e6 + 5000 <= times[0] < 1e6 + 9000:
             expected += len(times) - 1
-    assert int(split.asked.sum()) == expected > 100
+    assert int(split.asked.sum()) == expected > 60
     assert split.events.timestamp.min() >= 1e6 + 1000
     assert (np.diff(split.events.timestamp) >= 0).all()
     few = split_of(events, sample=10)

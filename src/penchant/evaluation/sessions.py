@@ -1,9 +1,9 @@
 """The next click within sessions, replayed: a recommender answers from what had happened, then learns it.
 
 Events run by in the order of time. Of the sessions asked about, every click but the first is a request, made
-just before that click: the answer may use all clicks before it, everybody's, and nothing after. Items are born
-with their first click. Candidates are the items clicked in the recipe's last ``window`` that are not in the
-session; what is no candidate is not given, and its rank is 0.
+just before that click: the answer may use all clicks before it, everybody's, and nothing after. Items are
+born with their first click. Candidates are the items clicked in the recipe's last ``window`` that are not in
+the session; what is no candidate is not given, and its rank is 0.
 """
 
 import hashlib

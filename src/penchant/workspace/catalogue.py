@@ -12,11 +12,12 @@ from penchant.models.neighbours import NeighbourModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
+from penchant.models.prod2vec import Prod2Vec, Prod2VecModel
 from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {
     recipe.name: recipe
-    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, Recent, Blend, CoVisitation)
+    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, Recent, Blend, CoVisitation, Prod2Vec)
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
@@ -32,6 +33,7 @@ MODELS: dict[str, type[Model]] = {
         RecentModel,
         BlendModel,
         CoVisitationModel,
+        Prod2VecModel,
     )
 }
 """The kind in a saved model's folder -> the class that opens it."""

@@ -55,4 +55,5 @@ def _file() -> Path:
 
 def _table(query: str) -> Any:
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
         return connection.sql(query).to_arrow_table()

@@ -14,6 +14,7 @@ from penchant.kernel.errors import InputError
 
 _SAMPLE = 50_000  # restarts run on at most this many users, the winner is then refined on all
 _SILHOUETTE_SAMPLE = 5_000
+_PIECE = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,10 @@ def svd_basis(values: F32, rank: int) -> Basis:
     The Gram matrix is d x d, so a million users cost one matrix product and a small eigenproblem. A vector's
     sign is set so that its largest entry is positive: the same data gives the same bytes.
     """
-    gram = values.T.astype(np.float64) @ values.astype(np.float64)
+    gram = np.zeros((values.shape[1], values.shape[1]))
+    for start in range(0, len(values), _PIECE):  # a whole copy in float64 would cost more than the product
+        piece = values[start : start + _PIECE].astype(np.float64)
+        gram += piece.T @ piece
     energy, vectors = np.linalg.eigh(gram)
     top = np.argsort(energy, kind="stable")[::-1][: min(rank, values.shape[1])]
     chosen = vectors[:, top]

@@ -2,8 +2,8 @@
 
     score_ui = θ_i · exp(Σ_f w_f z_fui)
 
-θ_i is the item's count, or from the step ``items`` on a draw from its posterior. The signals z are logarithms
-of ratios to everybody, each there from its step on:
+θ_i is the item's count, or from the step ``items`` on its posterior mean, for one user in five a draw. The
+signals z are logarithms of ratios to everybody, each there from its step on:
 
     prior       what people with the same attributes take more of (recipe `lookalike`)
     categories  likes over expected likes in the item's category, of the user's persona, and of the user
@@ -55,7 +55,7 @@ class Personal:
 
     def show(self, who: Rows, offered: Bools, k: int, rng: Generator) -> Rows:
         """Return the items of the highest score."""
-        base = self.items.draw(len(who), rng) if self.steps.items else self.count[None]
+        base = self.items.explore(len(who), rng) if self.steps.items else self.count[None]
         self._shown = self._signals(who)
         return best(base * np.exp(np.tensordot(self.powers, self._shown, 1)), offered, k)
 

@@ -18,6 +18,7 @@ from scipy.special import betaln
 from penchant.kernel.arrays import F64, Bools, Rows
 from penchant.simulation.scene import Known
 
+_EXPLORED = 0.2
 _WEIGHTS = (5.0, 20.0, 80.0, 320.0, 1280.0)
 
 
@@ -54,6 +55,11 @@ class ItemPosterior:
         """Return n draws of every item, (n, N)."""
         a, b = self.parameters()
         return rng.beta(a, b, (n, len(a)))
+
+    def explore(self, n: int, rng: Generator) -> F64:
+        """Return E[θ] of every item for n users, (n, N), a draw in its place for one user in five."""
+        drawn = rng.random((n, len(self.likes))) < _EXPLORED
+        return np.where(drawn, self.draw(n, rng), self.mean())
 
     def _mean(self, share: F64) -> F64:
         scale = (self.likes.sum() + 1) / (float(self.looks @ share) + 1)

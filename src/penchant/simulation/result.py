@@ -40,7 +40,7 @@ WHAT = {
     "published": "80% of the places by the persona's shares of categories, 20% by any; items by Beta draws.",
     "thompson": "Thompson sampling of categories, everybody -> persona -> user; items by Beta draws.",
     "prior": "Global popularity, times what people with the same attributes take more of.",
-    "items": "Step 1, and items by draws from what the run taught about them.",
+    "items": "Step 1, and items by what the run taught of them; one in five by a Beta draw, to explore.",
     "categories": "Step 2, and likes over expected likes by category, of the persona and of the user.",
     OURS: "Step 3, and the hand-over to what the user's own likes say.",
     "shared_oracle": "Knows each item's mean chance; the same feed for everybody.",

@@ -205,3 +205,117 @@ def test_a_campaign_serves_the_version_it_names_until_it_is_updated(port: int, s
     api.delete_solution(solutionArn=shop["like"])
     gone = refused(api.describe_solution_version, solutionVersionArn=newer)
     assert gone[0] == "ResourceNotFoundException"
+
+
+def test_what_recommendations_brought_is_counted_by_source(
+    port: int, shop: dict[str, str], bucket: Path
+) -> None:
+    api, runtime = client("personalize", port), client("personalize-runtime", port)
+    campaign = api.create_campaign(name="front-page", solutionVersionArn=shop["for-you-version"])
+    shown = runtime.get_recommendations(campaignArn=campaign["campaignArn"], userId="u4", numResults=3)
+    tracking = api.create_event_tracker(name="shop", datasetGroupArn=shop["group"])["trackingId"]
+
+    def bought(item: str, value: float, **more: Any) -> dict[str, Any]:
+        return {"eventType": "buy", "itemId": item, "sentAt": time.time(), "eventValue": value, **more}
+
+    client("personalize-events", port).put_events(
+        trackingId=tracking,
+        sessionId="s",
+        userId="u4",
+        eventList=[
+            bought("i3", 2.0, recommendationId=shown["recommendationId"]),
+            bought("i5", 4.0, recommendationId=shown["recommendationId"]),
+            bought("i7", 8.0, metricAttribution={"eventAttributionSource": "newsletter"}),
+            bought("i9", 16.0),
+        ],
+    )
+    made = api.create_metric_attribution(
+        name="impact",
+        datasetGroupArn=shop["group"],
+        metrics=[
+            {"eventType": "buy", "metricName": "purchases", "expression": "SAMPLECOUNT()"},
+            {"eventType": "buy", "metricName": "prices", "expression": "SUM(Items.PRICE)"},
+        ],
+        metricsOutputConfig={"s3DataDestination": {"path": "s3://data/impact/"}, "roleArn": ROLE},
+    )["metricAttributionArn"]
+
+    def described() -> dict[str, Any]:
+        return api.describe_metric_attribution(metricAttributionArn=made)["metricAttribution"]
+
+    wait(described)
+    api.update_metric_attribution(
+        metricAttributionArn=made,
+        addMetrics=[
+            {"eventType": "buy", "metricName": "revenue", "expression": "SUM(Interactions.EVENT_VALUE)"}
+        ],
+        removeMetrics=["prices"],
+    )
+    deadline = time.time() + 60
+    while "revenue" not in (bucket / "impact/impact.csv").read_text() and time.time() < deadline:
+        time.sleep(0.2)
+    header, *rows = [line.split(",") for line in (bucket / "impact/impact.csv").read_text().split()]
+    assert header == [
+        "METRIC_NAME",
+        "EVENT_TYPE",
+        "VALUE",
+        "MATH_FUNCTION",
+        "EVENT_ATTRIBUTION_SOURCE",
+        "TIMESTAMP",
+    ]
+    values: dict[tuple[str, str], float] = {}
+    for name, _, value, _, source, _ in rows:  # a day may end while this runs
+        values[name, source] = values.get((name, source), 0.0) + float(value)
+    assert values == {
+        ("purchases", "front-page"): 2,
+        ("purchases", "newsletter"): 1,
+        ("purchases", "SOURCE_NAME_UNDEFINED"): 1,
+        ("revenue", "front-page"): 6,
+        ("revenue", "newsletter"): 8,
+        ("revenue", "SOURCE_NAME_UNDEFINED"): 16,
+    }
+    assert shown["recommendationId"] in (bucket / "impact/impact-by-recommendation.csv").read_text()
+    metrics = api.list_metric_attribution_metrics(metricAttributionArn=made)["metrics"]
+    assert [one["metricName"] for one in metrics] == ["purchases", "revenue"]
+    wrong = refused(
+        api.update_metric_attribution,
+        metricAttributionArn=made,
+        addMetrics=[{"eventType": "buy", "metricName": "x", "expression": "AVG(Items.PRICE)"}],
+    )
+    assert "SAMPLECOUNT" in wrong[1]
+    wait(described)
+    api.delete_metric_attribution(metricAttributionArn=made)
+
+
+def test_a_data_deletion_job_takes_users_out_of_the_group(
+    port: int, shop: dict[str, str], bucket: Path
+) -> None:
+    api, runtime = client("personalize", port), client("personalize-runtime", port)
+    campaign = api.create_campaign(
+        name="still",
+        solutionVersionArn=shop["for-you-version"],
+        campaignConfig={"itemExplorationConfig": {"explorationWeight": "0"}},
+    )["campaignArn"]
+    (bucket / "gone").mkdir()
+    (bucket / "gone/users.csv").write_text("USER_ID\nu8\nu10\nnobody\n")
+    job = api.create_data_deletion_job(
+        jobName="forget",
+        datasetGroupArn=shop["group"],
+        dataSource={"dataLocation": "s3://data/gone/"},
+        roleArn=ROLE,
+    )["dataDeletionJobArn"]
+
+    def described() -> dict[str, Any]:
+        return api.describe_data_deletion_job(dataDeletionJobArn=job)["dataDeletionJob"]
+
+    done = wait(described, until="COMPLETED")
+    assert done["numDeleted"] >= 2 * 17  # each described once, with 16 clicks
+    deadline = time.time() + 10
+    while time.time() < deadline:
+        answer = runtime.get_recommendations(campaignArn=campaign, userId="u8", numResults=5)["itemList"]
+        if all(item.get("reason") == ["Popular item"] for item in answer):
+            break
+        time.sleep(0.1)
+    assert all(item.get("reason") == ["Popular item"] for item in answer)  # as for anybody new
+    known = runtime.get_recommendations(campaignArn=campaign, userId="u4", numResults=5)["itemList"]
+    assert any("reason" not in item for item in known)
+    assert len(api.list_data_deletion_jobs(datasetGroupArn=shop["group"])["dataDeletionJobs"]) == 1

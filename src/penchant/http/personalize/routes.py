@@ -42,11 +42,11 @@ class Personalize:
             key.access_key_id: Access(frozenset(key.groups) if key.groups else None) for key in settings.keys
         }
         self._open_to_all = open_to_all and not settings.keys
-        self._store = Store(workspace.folder)
+        self.store = Store(workspace.folder)
         self._groups = Groups(backend)
-        self._jobs = Jobs(self._store, self._clock)
+        self._jobs = Jobs(self.store, self._clock)
         desk = Desk(
-            store=self._store,
+            store=self.store,
             groups=self._groups,
             jobs=self._jobs,
             clock=self._clock,
@@ -72,7 +72,7 @@ class Personalize:
         finally:
             await self._jobs.close()
             await self._groups.close()
-            self._store.close()
+            self.store.close()
 
     def access(self, request: "Request[Any, Any, State]", body: bytes) -> Access:
         """Return what the signer of a request may touch.

@@ -34,8 +34,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (data / "interactions.csv").write_text(header + "\n".join(rows) + "\n")
     items = [f"i{c}{i},{categories[c]}" for c in range(4) for i in range(10)]
     (data / "items.csv").write_text("item_id,category\n" + "\n".join(items) + "\n")
-    users = [f"u{u:03d},Person{u}@Mail.Example,+1650555{u:04d}" for u in range(PEOPLE)]
-    (data / "users.csv").write_text("user_id,email,phone\n" + "\n".join(users) + "\n")
+    users = [
+        f"u{u:03d},Person{u}@Mail.Example,+1650555{u:04d},{'Ulm' if u % 3 == 0 else 'Bonn'}"
+        for u in range(PEOPLE)
+    ]
+    (data / "users.csv").write_text("user_id,email,phone,town\n" + "\n".join(users) + "\n")
     (data / "seeds.csv").write_text("member_srl\n" + "\n".join([*GARDENERS[:40], "ghost"]) + "\n")
     (data / "stop.csv").write_text("\n".join(GARDENERS[40:45]) + "\n")
     assert run(["init", str(folder)]) == 0
@@ -95,6 +98,9 @@ def test_a_whole_run(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--size", "9", "--category", "categry"], "Did you mean 'category'"),
         (["--size", "9", "--method", "coupang", "--threshold", "0.99"], "critical: no feature diverges"),
         (["--size", "9", "--exclude", "nowhere.csv"], "there is no such file"),
+        (["--size", "9", "--where", 'INCLUDE ItemID WHERE Items.category = "milk"'], "filtered by UserID"),
+        (["--size", "9", "--where", "INCLUDE UserID WHERE Users.phone = $p"], "no value for $p"),
+        (["--size", "9", "--where", 'INCLUDE UserID WHERE Users.fone = "x"'], "Did you mean"),
     ],
 )
 def test_wrong_input_is_said_plainly(
@@ -107,3 +113,13 @@ def test_wrong_input_is_said_plainly(
     assert said in captured.err
     assert "Traceback" not in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_filter_decides_who_may_be_chosen(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = 'INCLUDE UserID WHERE Users.town = "Ulm"'
+    seeds, out = str(shop.parent / "data" / "seeds.csv"), tmp_path / "out"
+    said = answer(shop, capsys, seeds, "--size", "20", "--where", where, "--out", str(out))
+    assert all(int(row["user_id"][1:]) % 3 == 0 for row in table(out / "audience.csv"))
+    assert said["card"]["excluded"] == {"seeds": 40, "filter": 174}

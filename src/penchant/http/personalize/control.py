@@ -20,7 +20,7 @@ from penchant.http.personalize.errors import AwsError, invalid
 from penchant.http.personalize.groups import OWN
 from penchant.http.personalize.jobs import command, import_arguments, located
 from penchant.http.personalize.kinds import ACTIVE, KINDS, PENDING, Kind
-from penchant.http.personalize.recipes import RECIPES, recipe_arn, recipe_of
+from penchant.http.personalize.recipes import ACTIONS_INSTEAD, RECIPES, recipe_arn, recipe_of
 from penchant.http.personalize.requests import (
     Access,
     CreateDataset,
@@ -145,6 +145,8 @@ class Control:
         group = self._desk.group(asked.dataset_group_arn, access)
         schema = self._desk.store.get(path_of(asked.schema_arn, "schema"))
         type_ = asked.dataset_type.upper()
+        if type_ in ("ACTIONS", "ACTION_INTERACTIONS"):
+            raise invalid(f"Datasets of {type_} are not supported: {ACTIONS_INSTEAD}.")
         if type_ not in _SUPPORTED_DATA:
             raise invalid(
                 f"datasetType must be one of {', '.join(_SUPPORTED_DATA)}; got {asked.dataset_type[:50]}."

@@ -40,6 +40,9 @@ RECIPES: dict[str, Role] = {
 SEGMENTS: tuple[Role, ...] = ("item affinity", "attribute affinity")
 """Roles that find users and are asked by batch segment jobs only."""
 
+ACTIONS_INSTEAD = "make the actions items of a dataset group of their own and use aws-user-personalization"
+_INSTEAD = {"aws-next-best-action": ACTIONS_INSTEAD}
+
 _FREQUENCIES = {"30 minutes": "30m", "1 hour": "1h", "3 hours": "3h", "1 day": "1d"}
 _NAME_MOST = 40
 
@@ -56,6 +59,8 @@ def recipe_of(arn: str) -> tuple[str, Role]:
         AwsError: there is no such recipe; the message names those there are.
     """
     name = arn.rsplit("/", 1)[-1]
+    if name in _INSTEAD:
+        raise invalid(f"The recipe {name} is not supported: {_INSTEAD[name]}.")
     role = RECIPES.get(name)
     if role is None:
         raise invalid(f"There is no recipe {name[:100]}. Known: {', '.join(sorted(RECIPES))}.")

@@ -18,6 +18,7 @@ from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, aws_error, aws_response, invalid
 from penchant.http.personalize.groups import Groups
 from penchant.http.personalize.jobs import Jobs
+from penchant.http.personalize.recipes import ACTIONS_INSTEAD
 from penchant.http.personalize.requests import Access
 from penchant.http.personalize.runtime import Runtime
 from penchant.http.personalize.sigv4 import Signed, verify
@@ -136,7 +137,7 @@ async def post_runtime(request: Request[Any, Any, State]) -> ASGIResponse:
     async def work(body: bytes, access: Access) -> dict[str, Any]:
         answer = service.runtime.get(path)
         if answer is None:
-            raise invalid("Actions are not supported: use items that stand for the actions.")
+            raise invalid(f"Actions are not supported: {ACTIONS_INSTEAD}.")
         return await answer(body, access)
 
     return await _answered(request, service, work, control=False)

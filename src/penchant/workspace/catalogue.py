@@ -9,6 +9,7 @@ from penchant.models.item_knn import ItemKnn
 from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.neighbours import NeighbourModel
+from penchant.models.pinnersage import PinnerSage, PinnerSageModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
@@ -17,7 +18,20 @@ from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {
     recipe.name: recipe
-    for recipe in (Popularity, Trending, Ials, Lookalike, ItemKnn, Ease, Rp3Beta, Recent, Blend, CoVisitation, Prod2Vec)
+    for recipe in (
+        Popularity,
+        Trending,
+        Ials,
+        Lookalike,
+        ItemKnn,
+        Ease,
+        Rp3Beta,
+        Recent,
+        Blend,
+        CoVisitation,
+        Prod2Vec,
+        PinnerSage,
+    )
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
 
@@ -34,6 +48,7 @@ MODELS: dict[str, type[Model]] = {
         BlendModel,
         CoVisitationModel,
         Prod2VecModel,
+        PinnerSageModel,
     )
 }
 """The kind in a saved model's folder -> the class that opens it."""

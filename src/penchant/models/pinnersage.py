@@ -36,7 +36,7 @@ class PinnerSage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Ward clusters of each user's items of the last ``window``, merged while nearer than ``limit``.
 
     Items have the vectors of the recipe ``embedding`` with the fields ``embedding_config``, at length 1;
-    ``limit`` is a distance of 0 to 2 that grows with clusters. ``decay`` is λ. A request samples ``interests``
+    ``limit`` is a distance that grows with clusters. ``decay`` is λ. A request samples ``interests``
     medoids by importance, anew every day. At most ``most_actions`` of a user are looked at, the newest;
     ``online_actions`` of those since training join the nearest medoid or open a new one.
     """

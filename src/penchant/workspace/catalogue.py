@@ -1,5 +1,6 @@
 """What can be named in a workspace: explicit tables from a name to a class. Nothing is found by magic."""
 
+from penchant.models.ann import Ann, AnnModel
 from penchant.models.base import Model, Recipe
 from penchant.models.blend import Blend, BlendModel
 from penchant.models.co_visitation import CoVisitation, CoVisitationModel
@@ -31,6 +32,7 @@ RECIPES: dict[str, type[Recipe]] = {
         CoVisitation,
         Prod2Vec,
         PinnerSage,
+        Ann,
     )
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
@@ -49,6 +51,7 @@ MODELS: dict[str, type[Model]] = {
         CoVisitationModel,
         Prod2VecModel,
         PinnerSageModel,
+        AnnModel,
     )
 }
 """The kind in a saved model's folder -> the class that opens it."""

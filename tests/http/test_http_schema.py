@@ -7,6 +7,7 @@ from litestar.testing import TestClient
 
 from penchant.http.app import create_app
 from penchant.http.audiences import AUDIENCE_ROUTES
+from penchant.http.personas import PERSONA_ROUTES
 from penchant.http.routes import ROUTES
 from penchant.workspace.service import Workspace
 
@@ -24,7 +25,7 @@ def test_the_document_has_every_route_with_words_and_refusals(client: TestClient
     operations = {(method, path) for path, item in paths.items() for method in item}
     expected = {
         (method.lower(), path.replace(":str", ""))
-        for route in (*ROUTES, *AUDIENCE_ROUTES)
+        for route in (*ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES)
         for path in route.paths
         for method in route.http_methods
         if path != "/metrics"

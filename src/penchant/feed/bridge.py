@@ -10,13 +10,14 @@ from penchant.data.snapshot import Snapshot
 from penchant.feed.types import Request
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.errors import Defect
-from penchant.models.base import Model, Online, OpenEnded, Query, Retriever, Scored, Similar
+from penchant.models.base import Model, Online, OpenEnded, Placing, Query, Retriever, Scored, Similar
 from penchant.models.index import ExactIndex
 
 _DEEP = 512  # what is asked of a model that answers the same for everybody, to be cut to size
 
 
 class _Abilities(TypedDict):
+    placer: Placing | None
     open_ended: bool
     retriever: Retriever | None
     kin: Similar | None
@@ -30,6 +31,7 @@ def _abilities(model: Model) -> _Abilities:
         retriever=model if isinstance(model, Retriever) else None,
         kin=model if isinstance(model, Similar) else None,
         learner=model if isinstance(model, Online) else None,
+        placer=model if isinstance(model, Placing) else None,
         open_ended=isinstance(model, OpenEnded),
         index=index if isinstance(index, ExactIndex) else None,
     )
@@ -58,6 +60,7 @@ class Bridge:
     retriever: Retriever | None  # the model as what it can do, found once: a protocol check is slow
     kin: Similar | None
     learner: Online | None
+    placer: Placing | None
     index: ExactIndex | None
     latest: dict[int, Scored] = field(default_factory=dict[int, Scored], repr=False, compare=False)
 
@@ -101,10 +104,12 @@ class Bridge:
         user = self._user(request.user)
         stale = request.fresh or (not self.current and len(request.history) > 0)
         history = self._inward(request.history) if stale or user < 0 else None
-        if self.personal and not self.open_ended and user < 0 and not (history is not None and len(history)):
+        attributes = None if self.placer is None else request.attributes
+        nothing = not attributes and not (history is not None and len(history))
+        if self.personal and not self.open_ended and user < 0 and nothing:
             return None
         anchor = self.row(request.item)
-        return Query(user=user, history=history, item=anchor, now=request.now)
+        return Query(user=user, history=history, item=anchor, now=request.now, attributes=attributes)
 
     def top(self, request: Request, k: int) -> Scored:
         """Return up to ``k`` catalogue rows, best first."""
@@ -113,7 +118,7 @@ class Bridge:
         if not self.personal:
             return self._for_all(self.retriever, request.now, k)
         query = self.query(request)
-        return Scored.none() if query is None else self._outward(self.retriever.top(query, k + self.spare), k)
+        return Scored.none() if query is None else self.outward(self.retriever.top(query, k + self.spare), k)
 
     def _for_all(self, retriever: Retriever, now: float, k: int) -> Scored:
         """Return what everybody gets, asked of the model once a second."""
@@ -121,7 +126,7 @@ class Bridge:
         known = self.latest.get(second)
         if known is None or len(known.items) < k:
             deep = max(k, _DEEP)
-            known = self._outward(retriever.top(Query(now=float(second)), deep + self.spare), deep)
+            known = self.outward(retriever.top(Query(now=float(second)), deep + self.spare), deep)
             self.latest.clear()
             self.latest[second] = known
         return Scored(items=known.items[:k], scores=known.scores[:k])
@@ -131,7 +136,7 @@ class Bridge:
         if self.personal or self.retriever is None:
             return Scored.none().items
         found = self.retriever.top(Query(now=self.model.card.cutoff), len(self.model.items))
-        return self._outward(found, len(self.model.items)).items
+        return self.outward(found, len(self.model.items)).items
 
     def score(self, request: Request, items: Rows) -> F32:
         """Return the model's score of each catalogue row, NaN where it has none."""
@@ -151,7 +156,7 @@ class Bridge:
         own = self.row(item)
         if own < 0:
             return Scored.none().items, Scored.none().scores
-        found = self._outward(self.kin.similar(own, k + self.spare), k)
+        found = self.outward(self.kin.similar(own, k + self.spare), k)
         return found.items, found.scores
 
     @property
@@ -202,7 +207,8 @@ class Bridge:
         keep = item >= 0
         return moved if keep.all() else moved.select(keep)
 
-    def _outward(self, found: Scored, k: int) -> Scored:
+    def outward(self, found: Scored, k: int) -> Scored:
+        """Return up to ``k`` of what the model gave in catalogue rows, those the catalogue has."""
         if self.items_out is None:
             return found
         items = self.catalogue_rows(found.items)

@@ -213,6 +213,11 @@ class Live:
             return tail.properties
         return properties_of(self.snapshot.user_table, user, without=("user_id",)) if user >= 0 else {}
 
+    def put_since(self, user_id: str) -> dict[str, Value] | None:
+        """Return what was last said of a user since the snapshot, None when nothing was."""
+        tail = self._tails.get(user_id)
+        return None if tail is None else tail.properties
+
     def follows(self, user_id: str, user: int) -> set[str]:
         """Return the ids of those whom the user follows now."""
         edges = self.snapshot.follows

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.random import Generator
 
+from penchant.data.events import Value
 from penchant.data.interactions import Interactions
 from penchant.kernel.arrays import F32, F64, Bools, Rows, readonly
 from penchant.kernel.ids import Vocab
@@ -61,7 +62,8 @@ class Request:
 
     ``user`` is the row in the serving snapshot's users, -1 for somebody it does not know. ``history`` is all
     that is known of the user, oldest first, item rows of the catalogue; ``fresh`` says that part of it is
-    newer than the snapshot. ``shown`` is kept only where a feed asks for it.
+    newer than the snapshot. ``shown`` is kept only where a feed asks for it. ``attributes`` are what was said
+    of the user since the snapshot, None when nothing was.
     """
 
     request_id: str
@@ -77,6 +79,7 @@ class Request:
     exclude: Rows = field(default_factory=lambda: readonly(np.zeros(0, np.int32)))
     context: Mapping[str, str] = field(default_factory=dict[str, str])
     shown: Impressions = NOTHING_SHOWN
+    attributes: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from penchant.http.metrics import Metrics
 from penchant.http.personalize.routes import PATHS as SIGNED_PATHS
 from penchant.http.personalize.routes import ROUTES as PERSONALIZE_ROUTES
 from penchant.http.personalize.routes import Personalize
+from penchant.http.personas import PERSONA_ROUTES
 from penchant.http.routes import ROUTES
 from penchant.kernel.errors import InputError
 from penchant.workspace.service import Workspace
@@ -119,7 +120,7 @@ def create_app(workspace: Workspace) -> Litestar:
     personalize = Personalize(backend, open_to_all=key is None)
     audiences = AudienceJobs(AudienceStore(workspace.folder), workspace.clock)
     return Service(
-        [*ROUTES, *AUDIENCE_ROUTES, *PERSONALIZE_ROUTES],
+        [*ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES, *PERSONALIZE_ROUTES],
         state=State(
             {"backend": backend, "access": Access(key), "personalize": personalize, "audiences": audiences}
         ),

@@ -17,15 +17,15 @@ import msgspec
 
 from penchant.data.eventlog import EventLog
 from penchant.data.events import Acted, AnyEvent, Served, ServedSlot
-from penchant.feed.bridge import Bridge
 from penchant.feed.category_arms import CategoryArms
 from penchant.feed.category_bandit import CategoryDealer, CategorySource
 from penchant.feed.category_state import CategoryState
-from penchant.feed.groups import Groups, groups_of
+from penchant.feed.groups import Groups
 from penchant.feed.live import Live
 from penchant.kernel.folders import write_atomically
 from penchant.workspace.category_settings import CategorySettings
 from penchant.workspace.feed_settings import FeedSettings
+from penchant.workspace.personas import PersonaBook
 
 FOLDER = "bandits"
 _LIVES = 8  # half-lives after which a count is below half a percent
@@ -130,7 +130,7 @@ class Bandits:
         folder: Path,
         log: EventLog,
         live: Live,
-        models: Mapping[str, Bridge],
+        personas: PersonaBook,
         previous: "Bandits | None",
         *,
         users: int,
@@ -142,7 +142,7 @@ class Bandits:
         for name, feed in feeds.items():
             if feed.bandit is None:
                 continue
-            groups = groups_of(models, feed.bandit.personas, live)
+            groups = personas.groups(feed.bandit.personas, live)
             before = None if previous is None else previous.get(name)
             if before is not None:
                 made[name] = CategoryBandit(feed.bandit, before.state, live, groups)

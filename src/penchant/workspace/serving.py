@@ -26,6 +26,7 @@ from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
 from penchant.models.base import Retriever, Similar
 from penchant.workspace.filters import FilterAsked, NamedFilters, PromotionAsked
+from penchant.workspace.personas import PersonaFeed, PersonaShare
 from penchant.workspace.registry import Registry
 from penchant.workspace.settings import Settings
 from penchant.workspace.view import View, open_view
@@ -185,6 +186,27 @@ class Serving:
     def item_columns(self) -> list[str]:
         """Return the names of the items' properties."""
         return self._view.filters.columns.current(self._clock.now()).names
+
+    def personas(self, model: str | None = None) -> tuple[str, list[PersonaShare], Mapping[str, float]]:
+        """Return the model that has them, its personas by id, and what their feeds lose (NDCG at 20).
+
+        Raises:
+            NotFound: no trained model, or not the named one, has personas.
+        """
+        book = self._view.personas
+        name = book.model(model)
+        return name, book.shares(name), book.losses(name)
+
+    def persona_feed(self, persona: int, k: int, *, model: str | None = None) -> PersonaFeed:
+        """Return the best ``k`` items of a persona: the same for all who ask, until the next training.
+
+        Raises:
+            NotFound: there is no such persona, or no model that has any.
+            InputError: ``k`` is outside the limit.
+        """
+        self._check_k(k)
+        view = self._view
+        return view.personas.feed(view.personas.model(model), persona, k, view.live)
 
     def record(self, events: Sequence[AnyEvent]) -> Appended:
         """Store events and fold them in: durable on return, in this process's next feed at once."""

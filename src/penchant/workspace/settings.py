@@ -54,6 +54,7 @@ class ServingSettings(Section, frozen=True, kw_only=True):
     live_users: Count = 100_000
     live_events: Count = 500
     refresh_seconds: Positive = 0.25
+    persona_seconds: Positive = 300.0
     queue: Count = 10_000
     k_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
 

@@ -15,6 +15,7 @@ from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress
 from penchant.models.base import Card, Recipe
 from penchant.models.measure import train_measured
+from penchant.workspace.personas import keep_persona_ids
 from penchant.workspace.registry import Pointer, Registry, version_of
 from penchant.workspace.settings import DataSettings, Settings
 
@@ -70,6 +71,8 @@ def train(
         progress.start("snapshot", 1)
         made = prepared(registry, settings, snapshot(), list(recipes), now=now, progress=progress)
         kept = _still_served(registry, settings)
+        for name, version in made.models.items():
+            keep_persona_ids(registry, name, version, kept.get(name))
         registry.publish(msgspec.structs.replace(made, models={**kept, **made.models}))
         registry.prune(keep=settings.workspace.keep_versions)
     return [registry.open(name, version).card for name, version in made.models.items()]

@@ -19,6 +19,7 @@ from penchant.models.base import Model
 from penchant.workspace.catalogue import SAME_FOR_ALL
 from penchant.workspace.filters import FilterBook
 from penchant.workspace.online_bandit import Bandits
+from penchant.workspace.personas import PersonaBook
 from penchant.workspace.plans import Planner
 from penchant.workspace.recall import carried, recalled
 from penchant.workspace.registry import Pointer, Registry
@@ -38,6 +39,7 @@ class View:
     plans: Mapping[str, Plan]
     filters: FilterBook
     bandits: Bandits
+    personas: PersonaBook
     pending: list[Interactions]  # what the live state has taken and the online models have not
 
     def request(self, feed: str, user_id: str, *, request_id: str, k: int, now: float) -> Request:
@@ -55,6 +57,7 @@ class View:
             fresh=fresh,
             catalogue=self.live.catalogue,
             shown=NOTHING_SHOWN if self.live.showings is None else self.live.showings.of(user_id),
+            attributes=self.live.put_since(user_id),
         )
 
 
@@ -81,8 +84,9 @@ def open_view(
         for name, version in pointer.models.items()
     }
     before = None if previous is None else previous.bandits
+    personas = PersonaBook(models, registry, pointer.models)
     bandits = Bandits.open(
-        settings.feeds, registry.folder, log, live, models, before, users=limits.live_users, now=now
+        settings.feeds, registry.folder, log, live, personas, before, users=limits.live_users, now=now
     )
     planner = Planner(settings, models, live, columns, bandits, model_version=pointer.version)
     view = View(
@@ -93,6 +97,7 @@ def open_view(
         plans=planner.plans(models),
         filters=FilterBook(columns),
         bandits=bandits,
+        personas=personas,
         pending=[],
     )
     _warm(view, now)

@@ -128,6 +128,8 @@ fallback = "popular"
 # live_events = 500
 # How often a process looks for other processes' events and for newly trained models.
 # refresh_seconds = 0.25
+# How long a cache may keep a persona's feed.
+# persona_seconds = 300.0
 # How many served feeds may wait to be written to the log.
 # queue = 10000
 # The most items that a question for similar items may ask for.

@@ -9,6 +9,9 @@ import pytest
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.features.item_features import item_features
 from penchant.features.text import TextSettings, with_text
+from penchant.feed.bridge import Bridge
+from penchant.feed.explore import Pool
+from penchant.feed.live import Live
 from penchant.kernel.arrays import F32, Csr, Rows
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Silent
@@ -17,6 +20,7 @@ from penchant.models.base import Query
 from penchant.models.cold_items import ColdItems, fill_cold
 from penchant.models.ials import Ials, IalsModel
 from penchant.testing.data import item_id, user_id
+from penchant.testing.feed_contracts import request_for
 
 KINDS, PER_KIND, USERS = 4, 30, 120
 WORDS = [
@@ -247,3 +251,16 @@ def test_nothing_taken_nothing_filled() -> None:
     factors = np.zeros((snapshot.n_items, 2), np.float32)
     got = fill_cold(ColdItems(), snapshot, factors, np.ones((USERS, 2), np.float32), nobody, rng=rng())
     assert len(got.rows) == 0
+
+
+def test_exploration_shows_new_items_to_those_who_should_like_them() -> None:
+    snapshot = told(shop())
+    live = Live(snapshot)
+    bridge = Bridge.of("for_you", trained(snapshot, way="ridge"), snapshot)
+    pool = Pool(live, bridge, age_cut_off=0.0)  # only what nobody took is new
+    found: list[float] = []
+    for u in range(USERS):
+        first = pool.fetch(request_for(live, user_id(u), k=3), 3).items
+        assert (first >= snapshot.n_items - 12).all()
+        found.append(float((first % KINDS == u % KINDS).mean()))
+    assert np.mean(found) > 0.8  # a quarter without factors

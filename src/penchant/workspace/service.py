@@ -114,7 +114,7 @@ class Workspace:
         return train(
             self.registry,
             self.settings,
-            lambda: self._told(self.snapshot(progress=silent), self._served_snapshot()),
+            lambda: self.told(self.snapshot(progress=silent), self._served_snapshot()),
             names,
             now=self.clock.now(),
             progress=silent,
@@ -130,11 +130,14 @@ class Workspace:
             k=chosen.k,
             seed=self.settings.workspace.seed,
             progress=Silent() if progress is None else progress,
-            prepare=self._told,
+            prepare=self.told,
         )
 
-    def _told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:
-        """Return the snapshot with what ``[graph]`` and ``[text]`` ask for; communities last from ``previous``."""
+    def told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:
+        """Return the snapshot with what ``[graph]`` and ``[text]`` add to it.
+
+        Communities keep their numbers from ``previous``, a snapshot that was told before.
+        """
         rng = derive(self.settings.workspace.seed, "graph")
         told = with_graph(snapshot, self.settings.graph, rng=rng, previous=previous)
         return with_text(told, self.settings.text, cache=self.folder / TEXT_FOLDER)
@@ -162,7 +165,7 @@ class Workspace:
             self.settings,
             self.log,
             users,
-            told=lambda snapshot: self._told(snapshot, self._served_snapshot()),
+            told=lambda snapshot: self.told(snapshot, self._served_snapshot()),
             quarantine=self.folder / QUARANTINE_FOLDER,
             now=self.clock.now(),
             progress=Silent() if progress is None else progress,

@@ -55,7 +55,9 @@ def measure(workspace: Workspace, task: Measure) -> dict[str, float]:
         if not isinstance(recipe, Ials):
             raise InputError("segments need the recipe ials.")
         return segment_quality(data, recipe, seed=seed).amazon()
-    board = evaluate({task.recipe: recipe}, data, "time", seed=seed, progress=Silent())
+    board = evaluate(
+        {task.recipe: recipe}, data, "time", seed=seed, progress=Silent(), prepare=workspace.told
+    )
     return next(entry.amazon for entry in board.entries if entry.name == task.recipe)
 
 

@@ -12,9 +12,9 @@ from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.neighbours import NeighbourModel
 from penchant.models.pinnersage import PinnerSage, PinnerSageModel
 from penchant.models.popularity import Popularity, PopularityModel
+from penchant.models.prod2vec import Prod2Vec, Prod2VecModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
-from penchant.models.prod2vec import Prod2Vec, Prod2VecModel
 from penchant.models.trending import Trending, TrendingModel
 
 RECIPES: dict[str, type[Recipe]] = {

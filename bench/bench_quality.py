@@ -1,228 +1,233 @@
-"""Quality on Complete Journey: who finds the products a household will buy for the first time.
+"""The leaderboard: every recipe of Penchant and its peers on real data, one protocol and one budget for all.
 
-Protocol ``time``: one global cut before the last tenth of the interactions; warm households; products new to
-the household and known before the cut; products that at least ten households bought. Penchant's ``ials`` and
-the ALS of the package implicit are tuned by the same search with the same number of trials on the same
-validation part, cut the same way from the end of the training part. Nothing is chosen on the test part.
+Each side of each set is tuned by the same search with the same number of trials on the same validation part,
+its defaults tried first. The blend takes the tuned recipes and learns its weights inside the training part.
+Nothing is chosen on the test part. PENCHANT_SETS names some of the sets, comma between them.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from bench.paired import versions
-from bench.peers import ImplicitAls
-from bench.quality_data import complete_journey, hetrec_lastfm, movielens_small
+from bench.paired import ROOT, versions
+from bench.peers import RectoolsEase
+from bench.quality_data import (
+    complete_journey,
+    globo_news,
+    hetrec_lastfm,
+    movielens_100k,
+    movielens_small,
+    online_retail,
+)
+from bench.quality_picture import picture
+from bench.quality_sides import OURS, THEIRS, Theirs
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split
 from penchant.evaluation.leaderboard import Leaderboard, compare
 from penchant.evaluation.metrics import accuracy
-from penchant.evaluation.protocols import checked, split_for
-from penchant.evaluation.tuning import Choice, Range, Space, Trial, search, tune
+from penchant.evaluation.protocols import answers, checked, split_for
+from penchant.evaluation.tuning import Trial, search, tune
+from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
-from penchant.models.ials import Ials
+from penchant.models.blend import Blend
+from penchant.models.measure import train_measured
 
 SEED = 42
-TRIALS = 20
-INFORMATION_TRIALS = 10
-SEEDS = (42, 43, 44)
-FACTORS = Choice((16, 32, 48, 64, 96))
-EPOCHS = Choice((6, 9, 12, 15))
+TRIALS = 12
 
-# Both sides may choose size, length, weights and regularisation over wide ranges. On Complete Journey both
-# begin at the best setting that earlier searches on its validation part had found.
-OURS: Space = {
-    "factors": FACTORS,
-    "epochs": EPOCHS,
-    "alpha": Range(0.05, 1.0),
-    "unobserved_weight": Range(0.03, 10.0),
-    "regularization": Range(0.01, 1.0),
-    "frequency_exponent": Choice((0.25, 0.5, 0.75)),
-}
-PEER: Space = {
-    "factors": FACTORS,
-    "iterations": EPOCHS,
-    "alpha": Range(0.1, 20.0),
-    "regularization": Range(0.01, 300.0),
-    "weights": Choice(("binary", "log", "count")),
-}
-# The defaults of implicit 0.7.3 (96 factors for its 100), and counts as its documentation takes them.
-PEER_DEFAULTS: Mapping[str, Any] = {
-    "factors": 96,
-    "iterations": 15,
-    "alpha": 1.0,
-    "regularization": 0.01,
-    "weights": "count",
-}
-# Where there are times, ours may let old purchases fade; the peer may too, in a row of its own.
-OURS_TIMED: Space = {**OURS, "half_life": Choice(("", "360d", "180d", "90d", "60d", "45d", "30d"))}
-PEER_TIMED: Space = {**PEER, "half_life_days": Choice((0.0, 360.0, 180.0, 90.0, 60.0, 45.0, 30.0))}
-OURS_FIRST: Mapping[str, Any] = {
-    "factors": 96,
-    "epochs": 9,
-    "alpha": 0.45,
-    "unobserved_weight": 3.0,
-    "regularization": 0.11,
-    "frequency_exponent": 0.5,
-    "half_life": "60d",
-}
-PEER_FIRST: Mapping[str, Any] = {
-    "factors": 64,
-    "iterations": 15,
-    "alpha": 1.0,
-    "regularization": 30.0,
-    "weights": "log",
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """A set, a protocol, the list length that decides and, where the issue sets one, the level to reach."""
+
+    title: str
+    source: Callable[[], Snapshot | None]
+    protocol: str
+    k: int
+    bar: float | None = None
+    without: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """Return the metric that decides."""
+        return f"ndcg_at_{self.k}"
+
+    @property
+    def timed(self) -> bool:
+        """Return whether times may be learnt from."""
+        return self.protocol == "time"
+
+
+CONTESTS: dict[str, Contest] = {
+    "journey": Contest(
+        title="Complete Journey, products of 10+ households",
+        source=complete_journey,
+        protocol="time",
+        k=10,
+        bar=0.070,
+    ),
+    "retail": Contest(title="Online Retail II", source=online_retail, protocol="time", k=10),
+    "ml-small": Contest(
+        title="MovieLens latest small, ratings 4+", source=movielens_small, protocol="user", k=100
+    ),
+    "ml-100k": Contest(
+        title="MovieLens 100K, ratings 4+", source=movielens_100k, protocol="user", k=100, bar=0.475
+    ),
+    "lastfm": Contest(title="HetRec 2011 LastFM", source=hetrec_lastfm, protocol="user", k=100, bar=0.405),
+    "globo": Contest(
+        title="Globo news, every fourth user",
+        source=globo_news,
+        protocol="time",
+        k=10,
+        without=("ease", "recent", "RecTools EASE", "implicit BPR"),
+    ),
 }
 
 
 def main(*, quick: bool) -> dict[str, object]:
-    """Run the contest on Complete Journey and, for information, smaller sets where they are at hand."""
-    trials, few = (3, 2) if quick else (TRIALS, INFORMATION_TRIALS)
-    bar = contest(
-        complete_journey(households=200 if quick else 10),
-        "time",
-        trials=trials,
-        at=(10,),
-        timed=True,
-        known=True,
-    )
-    board = bar["leaderboard"]
-    told: dict[str, Any] = {}
-    for name, source, protocol, at, timed in (
-        ("MovieLens latest small, ratings of 4 and more", movielens_small(), "user", (100, 20, 50), False),
-        ("MovieLens latest small, ratings of 4 and more", movielens_small(), "time", (10,), True),
-        ("HetRec 2011 LastFM", hetrec_lastfm(), "user", (100, 20, 50), False),
-    ):
+    """Run the contests whose data is here."""
+    wanted = os.environ.get("PENCHANT_SETS", ",".join(CONTESTS)).split(",")
+    found: dict[str, dict[str, Any]] = {}
+    for name in wanted[:1] if quick else wanted:
+        contest = CONTESTS[name]
+        source = contest.source()
         if source is None:
-            print(f"  {name} is not here: skipped")
+            print(f"  {contest.title} is not here: skipped")
             continue
-        print(f"\n  For information: {name}, {protocol}")
-        told[f"{name}, {protocol}"] = plain(contest(source, protocol, trials=few, at=at, timed=timed))
+        found[name] = run(contest, source, trials=1 if quick else TRIALS)
+    if not quick:
+        picture(
+            {CONTESTS[n].title: r["leaderboard"] for n, r in found.items()}, ROOT / "docs" / "quality.svg"
+        )
     return {
-        "bar": "ials above both popularity baselines and above implicit's ALS, tuned with the same budget",
-        "met": all(above(board, other) for other in ("popularity (all time)", "popularity (30 days)"))
-        and value(board, "ials") > value(board, "implicit ALS"),
-        "certain": {
-            other: above(board, other)
-            for other in ("popularity (all time)", "popularity (30 days)", "implicit ALS")
-        },
-        "data": "Complete Journey: every transaction line of products bought by at least "
-        f"{200 if quick else 10} households",
-        "penchant": {"ndcg_at_10": value(board, "ials")},
-        "peer": {"ndcg_at_10": value(board, "implicit ALS")},
-        "ratio": {"ndcg_at_10": {"median": value(board, "implicit ALS") / value(board, "ials")}},
-        **plain(bar),
-        "information": told,
+        "bar": "on every set the best recipe above the best peer, surely so on at least half, and the levels "
+        "set for three of them",
+        "met": bool(found)
+        and all(r["above_best_peer"] and r["level_reached"] is not False for r in found.values())
+        and 2 * sum(r["surely_above"] for r in found.values()) >= len(found),
+        "data": [CONTESTS[name].title for name in found],
+        "protocol": f"{TRIALS} trials a side on the validation part, the best tested once",
+        "penchant": {n: r["best"] for n, r in found.items()},
+        "peer": {n: r["best_peer"] for n, r in found.items()},
+        "sets": {n: {**r, "leaderboard": msgspec.to_builtins(r["leaderboard"])} for n, r in found.items()},
         "versions": versions("implicit", "scipy"),
     }
 
 
-def contest(
-    source: Snapshot,
-    protocol: str,
-    *,
-    trials: int,
-    at: tuple[int, ...],
-    timed: bool,
-    known: bool = False,
-) -> dict[str, Any]:
-    """Tune both sides on the validation part, then compare them on the test part.
+def run(contest: Contest, source: Snapshot, *, trials: int) -> dict[str, Any]:
+    """Tune everybody on the validation part, compare on the test part."""
+    test = split_for(source, contest.protocol, seed=SEED)
+    validation = split_for(source, contest.protocol, seed=SEED, part="validation")
+    print(
+        f"\n  {contest.title}: {test.description}\n"
+        f"  {len(validation)} validation requests, {trials} trials each"
+    )
+    ours = {n: _tune(n, contest, validation, trials) for n in OURS if n not in contest.without}
+    ours = {n: tried for n, tried in ours.items() if tried}
+    recipes = {n: OURS[n].with_(tried[0].fields) for n, tried in ours.items()}
+    blend = _blend(contest, recipes)
+    reached = {n: tried[0].value for n, tried in ours.items()} | {"blend": _value(blend, validation, contest)}
+    print(f"  blend: {reached['blend']:.4f} on validation", flush=True)
+    peers = {
+        n: _tune_peer(n, side, contest, validation, trials)
+        for n, side in THEIRS.items()
+        if _takes_part(n, side, contest, source)
+    }
+    board = compare(
+        {**recipes, "blend": blend},
+        test,
+        at=(contest.k,),
+        seed=SEED,
+        peers=[THEIRS[n].make(**tried[0].fields) for n, tried in peers.items()],
+    )
+    print("\n" + "\n".join(f"  {line}" for line in board.text().splitlines()), flush=True)
+    return {
+        "leaderboard": board,
+        "validation": reached | {n: tried[0].value for n, tried in peers.items()},
+        "tuned": {n: tried[0].fields for n, tried in {**ours, **peers}.items()},
+        **verdict(board, contest, max(reached, key=lambda n: reached[n])),
+    }
 
-    Where a good setting is ``known`` for both, each begins with its own; else with its defaults.
-    """
-    test = split_for(source, protocol, seed=SEED)
-    validation = split_for(source, protocol, seed=SEED, part="validation")
-    metric = f"ndcg_at_{at[0]}"
-    print(f"  {test.description}\n  tuning, {trials} trials each, {len(validation)} validation requests")
-    own, theirs = (OURS_FIRST, PEER_FIRST) if known else (_defaults(Ials(), timed), PEER_DEFAULTS)
-    ours = tune(
-        Ials(),
-        OURS_TIMED if timed else OURS,
+
+def verdict(board: Leaderboard, contest: Contest, chosen: str) -> dict[str, Any]:
+    """Say how our recipe that validation chose stands against the best peer."""
+    values = {entry.name: entry.metrics[board.metric] for entry in board.entries}
+    best_peer = next(entry.name for entry in board.entries if entry.kind == "peer")
+    pair = next(d for d in board.differences if {d.first, d.second} == {chosen, best_peer})
+    sign = 1 if pair.first == chosen else -1
+    low, high = sorted((sign * pair.low, sign * pair.high))
+    level = None if contest.bar is None else values[chosen] >= contest.bar
+    print(
+        f"  chosen on validation: {chosen} {values[chosen]:.4f}; "
+        f"best peer {best_peer} {values[best_peer]:.4f}; "
+        f"difference {sign * pair.mean:+.4f} [{low:+.4f}, {high:+.4f}], p {pair.p_holm:.3f} after Holm"
+    )
+    return {
+        "best": {"name": chosen, "value": values[chosen]},
+        "best_peer": {"name": best_peer, "value": values[best_peer]},
+        "difference": {"mean": sign * pair.mean, "low": low, "high": high, "p_holm": pair.p_holm},
+        "above_best_peer": values[chosen] > values[best_peer],
+        "surely_above": low > 0,
+        "level_reached": level,
+    }
+
+
+def _tune(name: str, contest: Contest, validation: Split, trials: int) -> list[Trial]:
+    side = OURS[name]
+    space = side.over(contest.timed)
+    if not space or (name == "recent" and not contest.timed):
+        return []
+    found = tune(
+        side.recipe,
+        space,
         validation,
         trials=trials,
-        rng=derive(SEED, "tune", "ials"),
-        metric=metric,
+        rng=derive(SEED, "tune", name),
+        metric=contest.metric,
         seed=SEED,
-        first=[own],
+        first=[side.first(contest.timed)],
     )
-    _say("ials", ours)
-    peers: dict[str, list[Trial]] = {"implicit ALS": _tune_peer(validation, PEER, theirs, trials, metric)}
-    if timed:
-        fading = {**theirs, "half_life_days": 0.0}
-        peers["implicit ALS, fading counts"] = _tune_peer(validation, PEER_TIMED, fading, trials, metric)
-    for name, found in peers.items():
-        _say(name, found)
-    best = msgspec.structs.replace(Ials(), **ours[0].fields)
-    board = compare(
-        {"ials": best, "ials (defaults)": Ials()},
-        test,
-        at=at,
-        seed=SEED,
-        peers=[ImplicitAls(name=name, **found[0].fields) for name, found in peers.items()],
+    _say(name, found)
+    return found
+
+
+def _tune_peer(name: str, side: Theirs, contest: Contest, validation: Split, trials: int) -> list[Trial]:
+    def reached(fields: Mapping[str, Any]) -> float:
+        lists = checked(name, side.make(**fields).top_many(validation, contest.k), validation, contest.k)
+        return float(accuracy(lists, validation.truth, [contest.k])[contest.metric].mean())
+
+    found = search(
+        reached, side.space, trials=trials, rng=derive(SEED, "tune", "peer", name), first=[side.first]
     )
-    print("\n" + "\n".join(f"  {line}" for line in board.text().splitlines()))
-    seeds = {
-        "ials": [value(compare({"ials": best}, test, at=at, seed=seed), "ials") for seed in SEEDS],
-        "implicit ALS": [
-            peer_value(test, {**peers["implicit ALS"][0].fields, "seed": seed}, metric) for seed in SEEDS
-        ],
+    _say(name, found)
+    return found
+
+
+def _takes_part(name: str, side: Theirs, contest: Contest, source: Snapshot) -> bool:
+    here = name != "RecTools EASE" or RectoolsEase.here()
+    fits = contest.protocol in side.protocols and source.n_items <= side.most_items
+    return here and fits and name not in contest.without
+
+
+def _blend(contest: Contest, recipes: Mapping[str, Any]) -> Blend:
+    """Return the blend of all tuned recipes, its weights to be learnt for the metric that decides."""
+    parts = {
+        name.replace(" ", "_"): {"recipe": recipe.name, **msgspec.to_builtins(recipe)}
+        for name, recipe in recipes.items()
     }
-    for name, values in seeds.items():
-        print(f"  {metric} of {name} from {len(SEEDS)} starts: {_list(values)}, mean {np.mean(values):.4f}")
-    return {
-        "protocol": test.description,
-        "trials": trials,
-        "tuned": {name: msgspec.to_builtins(found[:5]) for name, found in {"ials": ours, **peers}.items()},
-        "seeds": seeds,
-        "leaderboard": board,
-    }
+    parts["popularity"] = {"recipe": "popularity", "window": "30d" if contest.timed else "all"}
+    return Blend(parts=parts, protocol=contest.protocol, depth=contest.k)
 
 
-def _defaults(recipe: Ials, timed: bool) -> dict[str, Any]:
-    return {name: getattr(recipe, name) for name in (OURS_TIMED if timed else OURS)}
-
-
-def _tune_peer(
-    validation: Split, space: Space, first: Mapping[str, Any], trials: int, metric: str
-) -> list[Trial]:
-    return search(
-        lambda fields: peer_value(validation, fields, metric),
-        space,
-        trials=trials,
-        rng=derive(SEED, "tune", "implicit"),
-        first=[first],
-    )
-
-
-def peer_value(split: Split, fields: Mapping[str, Any], metric: str) -> float:
-    """Train implicit's ALS and return its mean ``metric``."""
-    k = int(metric.rpartition("_")[2])
-    lists = checked("implicit ALS", ImplicitAls(**fields).top_many(split, k), split, k)
-    return float(accuracy(lists, split.truth, [k])[metric].mean())
-
-
-def value(board: Leaderboard, name: str) -> float:
-    """Return an entry's value of the table's metric."""
-    return next(entry.metrics[board.metric] for entry in board.entries if entry.name == name)
-
-
-def above(board: Leaderboard, other: str) -> bool:
-    """Return whether ``ials`` is better than ``other`` beyond chance, after Holm's correction."""
-    found = [d for d in board.differences if (d.first, d.second) == ("ials", other)]
-    return any(d.low > 0 and d.p_holm < 1 - board.level for d in found)
-
-
-def plain(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result with its leaderboard as plain values."""
-    return {**result, "leaderboard": msgspec.to_builtins(result["leaderboard"])}
+def _value(recipe: Blend, split: Split, contest: Contest) -> float:
+    model = train_measured(recipe, split.train, seed=SEED, progress=Silent())
+    lists = answers(model, split, contest.k)  # pyright: ignore[reportArgumentType]  a blend gives items
+    return float(accuracy(lists, split.truth, [contest.k])[contest.metric].mean())
 
 
 def _say(name: str, found: list[Trial]) -> None:
     fields = {k: round(v, 4) if isinstance(v, float) else v for k, v in found[0].fields.items()}
     print(f"  {name}: {found[0].value:.4f} on validation with {fields}", flush=True)
-
-
-def _list(values: list[float]) -> str:
-    return ", ".join(f"{v:.4f}" for v in values)

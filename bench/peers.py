@@ -1,7 +1,11 @@
 """Recommenders of other packages, in the form `penchant.evaluation.leaderboard` compares with."""
 
+import io
+import os
+import subprocess
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +18,7 @@ from penchant.kernel.arrays import Csr, Rows
 from penchant.kernel.clock import DAY
 
 Weights = Literal["binary", "log", "count"]
+PEER_PYTHON = "PENCHANT_PEER_PYTHON"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +69,120 @@ class ImplicitAls:
             )
 
     def _matrix(self, split: Split, events: Interactions, n_users: int) -> csr_matrix:
-        age = np.maximum(split.now - events.timestamp, 0.0) / DAY
-        each = 0.5 ** (age / self.half_life_days) if self.half_life_days else np.ones(len(events))
-        pairs: Csr = events.pairs(each.astype(np.float32), n_users=n_users, n_items=split.train.n_items)
-        value = {
-            "binary": np.ones(pairs.nnz),
-            "log": 1 + np.log(np.maximum(pairs.data, 1.0))
-            if not self.half_life_days
-            else np.log1p(pairs.data),
-            "count": pairs.data,
-        }[self.weights]
-        shape = (pairs.n_rows, pairs.n_columns)
-        # implicit's kernels take writeable arrays only.
-        return csr_matrix((value.astype(np.float32), pairs.indices.copy(), pairs.indptr.copy()), shape=shape)
+        return weighted(split, events, n_users, self.weights, self.half_life_days)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitKnn:
+    """Item neighbours of the package implicit."""
+
+    kind: Literal["cosine", "tfidf", "bm25"] = "bm25"
+    neighbours: int = 20
+    k1: float = 1.2
+    b: float = 0.75
+    weights: Weights = "count"
+    name: str = field(default="implicit kNN")
+
+    def top_many(self, split: Split, k: int) -> Rows:
+        """Train and answer."""
+        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+
+        model: Any
+        if self.kind == "bm25":
+            model = BM25Recommender(K=self.neighbours, K1=self.k1, B=self.b)
+        else:
+            model = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender}[self.kind](K=self.neighbours)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it converts formats with a warning
+            model.fit(
+                weighted(split, split.train.interactions, split.train.n_users, self.weights),
+                show_progress=False,
+            )
+        asked = weighted(split, split.histories, len(split), self.weights)
+        out = np.full((len(split), k), -1, np.int32)
+        for i in range(len(split)):  # its own batches stop at the first user with fewer than k items
+            lists, scores = model.recommend(
+                i, asked[i], N=k, filter_already_liked_items=split.exclude.nnz > 0
+            )
+            good = lists[scores > 0]
+            out[i, : len(good)] = good
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitBpr:
+    """BPR of the package implicit, for users it was trained with."""
+
+    factors: int = 96
+    iterations: int = 100
+    learning_rate: float = 0.01
+    regularization: float = 0.01
+    seed: int = 42
+    name: str = field(default="implicit BPR")
+
+    def top_many(self, split: Split, k: int) -> Rows:
+        """Train and answer."""
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        model: Any = BayesianPersonalizedRanking(
+            factors=self.factors,
+            learning_rate=self.learning_rate,
+            regularization=self.regularization,
+            iterations=self.iterations,
+            random_state=self.seed,
+            num_threads=1,  # with more its result is another each time
+        )
+        train = weighted(split, split.train.interactions, split.train.n_users, "binary")
+        model.fit(train, show_progress=False)
+        lists, scores = model.recommend(
+            split.subjects, train[split.subjects], N=k, filter_already_liked_items=split.exclude.nnz > 0
+        )
+        return np.where(scores > np.finfo(np.float32).min / 2, lists, -1).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectoolsEase:
+    """EASE of the package RecTools, in the Python that PENCHANT_PEER_PYTHON names."""
+
+    regularization: float = 500.0
+    weights: Weights = "binary"
+    name: str = field(default="RecTools EASE")
+
+    @staticmethod
+    def here() -> bool:
+        """Return whether that Python is named."""
+        return PEER_PYTHON in os.environ
+
+    def top_many(self, split: Split, k: int) -> Rows:
+        """Train there, multiply histories with its weights here."""
+        train = weighted(split, split.train.interactions, split.train.n_users, self.weights).tocoo()
+        told = io.BytesIO()
+        np.savez(told, user=train.row, item=train.col, weight=train.data, regularization=self.regularization)
+        worker = Path(__file__).parent / "peer_worker.py"
+        command = [os.environ[PEER_PYTHON], str(worker)]
+        answer = subprocess.run(command, input=told.getvalue(), stdout=subprocess.PIPE, check=True)
+        with np.load(io.BytesIO(answer.stdout)) as found:
+            items, weight = found["items"], found["weight"]
+        scores = np.full((len(split), split.train.n_items), -np.inf)
+        scores[:, items] = weighted(split, split.histories, len(split), self.weights)[:, items] @ weight
+        owner = np.repeat(np.arange(len(split)), np.diff(split.exclude.indptr))
+        scores[owner, split.exclude.indices] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.where(np.isfinite(np.take_along_axis(scores, order, axis=1)), order, -1).astype(np.int32)
+
+
+def weighted(
+    split: Split, events: Interactions, n_users: int, weights: Weights, half_life_days: float = 0.0
+) -> csr_matrix:
+    """Return the (n_users, n_items) matrix a peer learns from."""
+    age = np.maximum(split.now - events.timestamp, 0.0) / DAY
+    each = 0.5 ** (age / half_life_days) if half_life_days else np.ones(len(events))
+    pairs: Csr = events.pairs(each.astype(np.float32), n_users=n_users, n_items=split.train.n_items)
+    value = {
+        "binary": np.ones(pairs.nnz),
+        "log": 1 + np.log(np.maximum(pairs.data, 1.0)) if not half_life_days else np.log1p(pairs.data),
+        "count": pairs.data,
+    }[weights]
+    shape = (pairs.n_rows, pairs.n_columns)
+    # implicit's kernels take writeable arrays only.
+    return csr_matrix((value.astype(np.float32), pairs.indices.copy(), pairs.indptr.copy()), shape=shape)

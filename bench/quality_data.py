@@ -25,6 +25,33 @@ SELECT CAST(userId AS VARCHAR) AS user_id, CAST(movieId AS VARCHAR) AS item_id,
 FROM read_csv('{file}') WHERE rating >= 4
 """
 
+_MOVIELENS_100K = """
+SELECT CAST("user_id:token" AS VARCHAR) AS user_id, CAST("item_id:token" AS VARCHAR) AS item_id,
+       CAST("timestamp:float" AS DOUBLE) AS timestamp
+FROM read_csv('{file}', delim='\t') WHERE "rating:float" >= {least}
+"""
+
+_RETAIL = """
+WITH lines AS (
+  SELECT CAST(CAST("Customer ID" AS BIGINT) AS VARCHAR) AS user_id, upper(StockCode) AS item_id,
+         CAST(Quantity AS BIGINT) AS quantity, CAST(InvoiceDate AS TIMESTAMP) AS at
+  FROM '{file}/year_2009-2010.parquet' WHERE "Customer ID" IS NOT NULL AND Invoice NOT LIKE 'C%'
+  UNION ALL
+  SELECT CAST(CAST(CustomerID AS BIGINT) AS VARCHAR), upper(StockCode), Quantity,
+         CAST(InvoiceDate AS TIMESTAMP)
+  FROM '{file}/year_2010-2011_cleaned.parquet' WHERE CustomerID IS NOT NULL
+), kept AS (
+  SELECT user_id, item_id, at FROM lines WHERE quantity > 0 AND regexp_matches(item_id, '^[0-9]{{5}}')
+)
+SELECT DISTINCT user_id, item_id, EPOCH(at) AS timestamp FROM kept
+"""
+
+_GLOBO = """
+SELECT CAST(user_id AS VARCHAR) AS user_id, CAST(click_article_id AS VARCHAR) AS item_id,
+       click_timestamp / 1000.0 AS timestamp
+FROM '{file}' WHERE click_timestamp < 1508198400000 AND user_id % {share} = 0
+"""
+
 _LASTFM = """
 SELECT CAST(userID AS VARCHAR) AS user_id, CAST(artistID AS VARCHAR) AS item_id,
        CAST(0 AS DOUBLE) AS timestamp
@@ -44,6 +71,25 @@ def complete_journey(*, households: int = 10) -> Snapshot:
 def movielens_small() -> Snapshot | None:
     """Return the ratings of 4 and more of MovieLens latest small, None where the file is not there."""
     return _from_folder("ml_latest_small/ratings.csv", _MOVIELENS)
+
+
+def movielens_100k(*, least: float = 4) -> Snapshot | None:
+    """Return the ratings of ``least`` and more of MovieLens 100K as the package recbole ships it.
+
+    PENCHANT_ML100K names its file ``ml-100k.inter``; None where it does not.
+    """
+    file = os.environ.get("PENCHANT_ML100K")
+    return _snapshot(_MOVIELENS_100K.format(file=file, least=least)) if file else None
+
+
+def online_retail() -> Snapshot | None:
+    """Return who bought which product when in UCI Online Retail II, both years; None where it is not."""
+    return _from_folder("online_retail", _RETAIL)
+
+
+def globo_news(*, share: int = 4) -> Snapshot | None:
+    """Return the clicks of each ``share``-th user until 2017-10-17, None where the file is not there."""
+    return _from_folder("globo_news/clicks.parquet", _GLOBO.replace("{share}", str(share)))
 
 
 def hetrec_lastfm() -> Snapshot | None:

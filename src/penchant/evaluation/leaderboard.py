@@ -49,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     amazon: dict[str, float]  # under Amazon Personalize's keys
     train_cpu_seconds: float  # of a peer: training and answering together
     answer_cpu_seconds: float
+    peak_mb: float = 0.0  # resident memory while training (a peer: and answering), the process's own included
 
 
 class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,14 +195,16 @@ class _Referee:
         if self.candidates is not None:
             more = sampled_metrics(sampled_ranks(sampled_scores(model, self.split, self.candidates)))
         kind: Kind = "baseline" if recipe in BASELINES.values() else "recipe"
-        return self._judge(name, kind, model.card.config, lists, more, model.card.cpu_seconds, cost)
+        return self._judge(
+            name, kind, model.card.config, lists, more, model.card.cpu_seconds, model.card.peak_mb, cost
+        )
 
     def peer(self, peer: Peer) -> _Measured:
         """Have a peer train and answer."""
         self.progress.start(f"train and measure {peer.name}")
         with measured() as cost:
             lists = peer.top_many(self.split, self.at[-1])
-        return self._judge(peer.name, "peer", {}, lists, {}, 0.0, cost)
+        return self._judge(peer.name, "peer", {}, lists, {}, 0.0, cost.peak_mb, cost)
 
     def _judge(
         self,
@@ -211,6 +214,7 @@ class _Referee:
         lists: Rows,
         more: dict[str, F64],
         train_cpu_seconds: float,
+        peak_mb: float,
         cost: Cost,
     ) -> _Measured:
         lists = checked(name, lists, self.split, self.at[-1])
@@ -226,6 +230,7 @@ class _Referee:
             amazon=amazon(metrics),
             train_cpu_seconds=train_cpu_seconds,
             answer_cpu_seconds=cost.cpu_seconds,
+            peak_mb=peak_mb,
         )
         return _Measured(entry=entry, values=values)
 

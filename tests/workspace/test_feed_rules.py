@@ -5,8 +5,11 @@ from collections.abc import Generator
 import pytest
 
 from penchant.data.events import Acted, AnyEvent, ItemPut, UserPut
+from penchant.feed.filter_run import Filter, compile_filter
+from penchant.feed.item_columns import Columns
 from penchant.kernel.errors import InputError
 from penchant.testing.clock import FakeClock
+from penchant.workspace import filters
 from penchant.workspace.service import Workspace
 from penchant.workspace.serving import Serving
 from penchant.workspace.settings import FILE
@@ -193,6 +196,20 @@ def test_named_filters_take_values_and_promotions_take_places(serving: Serving) 
     assert [slot.source for slot in own.slots].count("promotion:red") == 2
     assert {slot.propensity for slot in own.slots} == {None}
     assert len({slot.item_id for slot in own.slots}) == 10
+
+
+def test_a_filter_is_compiled_once(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def counted(text: str, columns: Columns) -> Filter:
+        texts.append(text)
+        return compile_filter(text, columns)
+
+    monkeypatch.setattr(filters, "compile_filter", counted)
+    for i in range(20):
+        values = {"most": [float(i + 1)]}
+        serving.feed("plain", f"f{i}", k=5, filters=["below"], filter_values=values, promotions=[("red", 20)])
+    assert len(texts) == len(set(texts)) == 2
 
 
 @pytest.mark.parametrize(

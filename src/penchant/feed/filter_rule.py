@@ -13,7 +13,7 @@ from penchant.feed.item_columns import Columns
 from penchant.feed.layout import Limited
 from penchant.feed.places import PINNED
 from penchant.feed.plan import Plan
-from penchant.feed.run import run
+from penchant.feed.run import Fetched, run
 from penchant.feed.types import Candidates, Feed, Request, Slot, Step, Verdict
 from penchant.kernel.arrays import Bools, Rows, readonly
 from penchant.kernel.errors import InputError
@@ -84,6 +84,7 @@ def run_promoted(
         raise InputError(f"the promotions ask for {percent}% of the places.", fix="Lower the percentages.")
     unpinned = tuple(source for source in plan.sources if source.name != PINNED)
     pins = [source.fetch(request, 0).items for source in plan.sources if source.name == PINNED]
+    fetched = Fetched(request)
     placed: list[Slot] = []
     trace: list[Step] = []
     for promotion in promotions:
@@ -91,13 +92,14 @@ def run_promoted(
         if asked == 0:
             continue
         own = replace(plan, sources=unpinned, rules=(*plan.rules, promotion.rule))
-        part = run(own, _without(request, [*pins, _rows(placed)], asked), rng, explain=explain)
+        without = _without(request, [*pins, _rows(placed)], asked)
+        part = run(own, without, rng, explain=explain, fetched=fetched)
         placed += [msgspec.structs.replace(slot, source=f"promotion:{promotion.name}") for slot in part.slots]
         trace += [*part.trace, _told(promotion, asked, len(part.slots))]
     others: tuple[Slot, ...] = ()
     if len(placed) < request.k:
         k = request.k - len(placed)
-        rest = run(filtered, _without(request, [_rows(placed)], k), rng, explain=explain)
+        rest = run(filtered, _without(request, [_rows(placed)], k), rng, explain=explain, fetched=fetched)
         others = rest.slots
         trace += rest.trace
     total = len(placed) + len(others)

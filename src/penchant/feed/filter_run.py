@@ -7,7 +7,7 @@ are decided on one and the same interaction: "bought within 30 days" is one purc
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -58,6 +58,11 @@ class Facts:
     user: Mapping[str, Value]
     parameters: Mapping[str, Sequence[str | float]]
     now: float
+    # What a condition needs whichever rows are asked about: the items it names, or the labels it wants.
+    # By the condition's id, with the condition, so that no other can have this id.
+    memo: dict[int, tuple[Condition, AnyArray]] = field(
+        default_factory=dict[int, tuple[Condition, AnyArray]], compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,7 @@ class Filter:
 
     text: str
     clauses: tuple[Clause, ...]
+    needs: tuple[frozenset[str], ...]  # the parameters of each clause
     target: Literal["item", "user"]
     parameters: frozenset[str]
     by_request: bool  # False: the same mask for every user at any time, so that it can be kept
@@ -78,8 +84,8 @@ class Filter:
         """
         included: Bools | None = None
         excluded = np.zeros(len(rows), np.bool_)
-        for clause in self.clauses:
-            missing = _parameters(clause) - set(facts.parameters)
+        for clause, needs in zip(self.clauses, self.needs, strict=True):
+            missing = needs.difference(facts.parameters)
             if missing and not clause.include:
                 continue
             if missing:
@@ -119,12 +125,14 @@ def compile_filter(text: str, columns: Columns) -> Filter:
                         f"{part.table}.{part.name}."
                     )
                 fields.append(part)
-    parameters = frozenset().union(*(_parameters(clause) for clause in clauses))
+    needs = tuple(frozenset(_parameters(clause)) for clause in clauses)
+    parameters = frozenset[str]().union(*needs)
     personal = any(part.table in ("interactions", "currentuser") for part in fields)
     timed = any(isinstance(o, Now) for c in clauses for t in _tests(c.where) for o in t.operands)
     return Filter(
         text=text,
         clauses=clauses,
+        needs=needs,
         target=target,
         parameters=parameters,
         by_request=bool(parameters) or personal or timed,
@@ -269,8 +277,11 @@ class _Evaluation:
 
     def rows_where(self, condition: Condition) -> Bools:
         if _about_interactions(condition):
-            events = self._events_where(condition)
-            return np.isin(self.rows, self.facts.history.item[events])
+            known = self.facts.memo.get(id(condition))
+            if known is None:
+                known = condition, self.facts.history.item[self._events_where(condition)]
+                self.facts.memo[id(condition)] = known
+            return np.isin(self.rows, known[1])
         if isinstance(condition, Not):
             return ~self.rows_where(condition.of)
         if isinstance(condition, Test):
@@ -289,15 +300,18 @@ class _Evaluation:
         return [type(condition)(parts=tuple(about)), *rest] if about else rest
 
     def _test(self, test: Test) -> Bools:
-        values = _values(test.operands, self.facts)
         if isinstance(test.term, Distance):
-            return _any_number(test, values, self._kilometres(test.term))
+            return _any_number(test, _values(test.operands, self.facts), self._kilometres(test.term))
         column = self.columns.find(test.term.name)
         if isinstance(column, Numbers):
-            return _any_number(test, values, column.values[self.rows])
+            return _any_number(test, _values(test.operands, self.facts), column.values[self.rows])
         if column is None:
             return np.full(len(self.rows), test.operator == "not in")
-        found = column.any_of(map(_label, values), self.rows)
+        known = self.facts.memo.get(id(test))
+        if known is None:
+            known = test, column.marks(map(_label, _values(test.operands, self.facts)))
+            self.facts.memo[id(test)] = known
+        found = column.carry(known[1], self.rows)
         if test.operator == "!=":
             return ~found & (column.first[self.rows] >= 0)
         return ~found if test.operator == "not in" else found
@@ -331,7 +345,10 @@ class _Evaluation:
         place = _values(term.to, self.facts)
         if len(place) != 2:
             raise InputError(f"at column {term.column}: a distance is to one latitude and one longitude.")
-        lat2, lon2 = (np.radians(_as_number(v, "a coordinate", term.column)) for v in place)
+        degrees = [_as_number(value, "a coordinate", term.column) for value in place]
+        if not np.isfinite(degrees).all():
+            raise InputError(f"at column {term.column}: a coordinate is a finite number of degrees.")
+        lat2, lon2 = np.radians(degrees)
         lat1, lon1 = (np.radians(self._numbers(part)) for part in (term.latitude, term.longitude))
         h = np.sin((lat1 - lat2) / 2) ** 2 + np.cos(lat1) * np.cos(lat2) * np.sin((lon1 - lon2) / 2) ** 2
         return 2 * _EARTH_KM * np.arcsin(np.sqrt(np.clip(h, 0.0, 1.0)))

@@ -38,8 +38,16 @@ class Labels:
 
     def any_of(self, wanted: Iterable[str], rows: Rows) -> Bools:
         """Return which of ``rows`` carry at least one wanted label."""
+        return self.carry(self.marks(wanted), rows)
+
+    def marks(self, wanted: Iterable[str]) -> Bools:
+        """Return which codes are wanted, (names + 1,)."""
         hit = np.zeros(len(self.names) + 1, np.bool_)  # the last entry answers for -1, missing
         hit[[code for code in map(self.names.get, wanted) if code is not None]] = True
+        return hit
+
+    def carry(self, hit: Bools, rows: Rows) -> Bools:
+        """Return which of ``rows`` carry at least one marked label."""
         if self.single:
             return hit[self.first[rows]]
         owner, codes = self.spread(rows)

@@ -10,11 +10,13 @@ from penchant.feed.types import Candidates, Request, Verdict
 from penchant.kernel.arrays import Bools, Rows, readonly
 
 
-def outside(candidates: Candidates, removed: Rows, n_items: int) -> Bools:
-    """Return which candidates are not among the ``removed`` rows; -1 among these is nobody."""
-    mark = np.zeros(n_items + 1, np.bool_)  # one place more, for row -1
-    mark[removed] = True
-    return ~mark[candidates.items]
+def outside(candidates: Candidates, removed: Rows) -> Bools:
+    """Return which candidates are not among the ``removed`` rows; the size of the catalogue costs nothing."""
+    if len(removed) == 0:
+        return readonly(np.ones(len(candidates), np.bool_))
+    gone = np.sort(removed)
+    at = np.searchsorted(gone, candidates.items)
+    return readonly(gone[np.minimum(at, len(gone) - 1)] != candidates.items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Seen:
             if self.again_after is not None:
                 counts &= history.timestamp > request.now - self.again_after
             rows = rows[counts]
-        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason=self.name)
+        return Verdict(keep=outside(candidates, rows), reason=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Shown:
         tired = rows[times >= self.hide_after]
         if len(tired):
             tired = tired[[not self._taken_since(request, row) for row in tired.tolist()]]
-        return Verdict(keep=readonly(outside(candidates, tired, len(request.catalogue))), reason=self.name)
+        return Verdict(keep=outside(candidates, tired), reason=self.name)
 
     def _taken_since(self, request: Request, row: int) -> bool:
         """Return whether too few of an item's impressions came after the user's last action on it."""
@@ -104,9 +106,7 @@ class Exclude:
     def judge(self, request: Request, candidates: Candidates) -> Verdict:
         """Keep what is not excluded."""
         rows = request.exclude if request.item < 0 else np.append(request.exclude, np.int32(request.item))
-        if len(rows) == 0:
-            return Verdict(keep=readonly(np.ones(len(candidates), np.bool_)), reason="excluded")
-        return Verdict(keep=readonly(outside(candidates, rows, len(request.catalogue))), reason="excluded")
+        return Verdict(keep=outside(candidates, rows), reason="excluded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

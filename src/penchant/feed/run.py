@@ -6,8 +6,9 @@ A stage that fails is recorded and left out: the feed answers from the other sou
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from time import perf_counter
-from typing import Protocol, TypeVar, final, runtime_checkable
+from typing import Protocol, TypeVar, cast, final, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -23,7 +24,9 @@ from penchant.kernel.errors import Defect, StageFailed
 T = TypeVar("T")
 
 _SPARE_MOST = 2000  # a longer history costs a second question instead
-_MORE = 4
+_MORE = 4  # times deeper, where a limit would be broken
+_FEW = 0.75
+_MOST = 16  # times more, where hardly anything passes the rules
 _DEEPEST = 2000  # candidates of a source, beyond which a limit is broken rather than more fetched
 
 
@@ -36,12 +39,38 @@ class Explains(Protocol):
         ...
 
 
-def run(plan: Plan, request: Request, rng: Generator, *, explain: bool = False) -> Feed:
+class Fetched:
+    """What the sources gave so far for one request, so that no part of it asks for the same again.
+
+    ``k`` and ``excluded`` are the numbers of places and of excluded items of the whole request. Asked for
+    more, a source gives what it gave before and then more, whatever the places and the excluded items.
+    """
+
+    __slots__ = ("excluded", "found", "k")
+
+    def __init__(self, request: Request) -> None:
+        self.k = request.k
+        self.excluded = len(request.exclude)
+        self.found: dict[str, tuple[int, Candidates]] = {}
+
+    def get(self, source: str, k: int) -> Candidates | None:
+        """Return the best ``k`` of a source, None when it was not asked for so many."""
+        asked, found = self.found.get(source, (0, None))
+        if found is None or (asked < k and len(found) >= asked):
+            return None
+        if len(found) <= k:
+            return found
+        return Candidates(source=source, items=found.items[:k], scores=found.scores[:k])
+
+
+def run(
+    plan: Plan, request: Request, rng: Generator, *, explain: bool = False, fetched: Fetched | None = None
+) -> Feed:
     """Return the feed of one request: ``request.k`` slots, fewer only when fewer items are eligible.
 
-    ``explain`` fills in why each item is there.
+    ``explain`` fills in why each item is there. Parts of one request share what was ``fetched``.
     """
-    work = _Run(plan, request, rng)
+    work = _Run(plan, request, rng, Fetched(request) if fetched is None else fetched)
     slots = work.slots()
     if explain:
         slots = work.explained(slots)
@@ -59,26 +88,29 @@ def run(plan: Plan, request: Request, rng: Generator, *, explain: bool = False) 
 class _Run:
     """One request on its way through a plan."""
 
-    def __init__(self, plan: Plan, request: Request, rng: Generator) -> None:
+    def __init__(self, plan: Plan, request: Request, rng: Generator, fetched: Fetched) -> None:
         self.plan = plan
         self.request = request
         self.asked = request if plan.profile is None else plan.profile.of(request)  # as sources see it
         self.rng = rng
+        self.fetched = fetched
         self.trace: list[Step] = []
         self._started = perf_counter()
+        self._rate = 1.0  # the part of the last source's candidates that the rules kept
 
     def slots(self) -> tuple[Slot, ...]:
         """Return the mixed slots, filled up from the fallback."""
         ranked = self._gathered(self.plan.depth)
         mixer = self.plan.mixer
-        if isinstance(mixer, Limited):
-            ranked = self._deep_enough(mixer, ranked)
+        limited = cast("Limited", mixer) if _limited(type(mixer)) else None
+        if limited is not None:
+            ranked = self._deep_enough(limited, ranked)
         rows_in = sum(map(len, ranked.values()))
         slots = self._stage(
             f"mixer {mixer.name}", rows_in, lambda: mixer.mix(self.request, ranked, rng=self.rng)
         )
-        if slots is not None and isinstance(mixer, Limited):
-            self.trace[-1] = replace(self.trace[-1], broken=mixer.broken(self.request, slots))
+        if slots is not None and limited is not None:
+            self.trace[-1] = replace(self.trace[-1], broken=limited.broken(self.request, slots))
         if slots is None:
             slots = Single().mix(self.request, ranked, rng=self.rng)
         self._check(slots)
@@ -123,19 +155,31 @@ class _Run:
         """Return what a source gives and the rules keep: at least k when the source has that many.
 
         A source is asked for as many more as the rules are likely to remove; when they removed more, it is
-        asked again for a multiple, until there are enough or it has no more.
+        asked again for what they leave would be enough, until there are enough or it has no more.
         """
         k, request = self.request.k, self.request
-        wanted = max(k * depth, self.plan.at_least.get(source.name, 0))
-        ask = wanted + min(len(request.history) + len(request.exclude), _SPARE_MOST)
+        wanted = max(self.fetched.k * depth, self.plan.at_least.get(source.name, 0))
+        ask = wanted + min(len(request.history) + self.fetched.excluded, _SPARE_MOST)
+        if self._rate < _FEW:  # a third more than enough, if no more of this source pass than of the last
+            ask = min(max(ask, int(4 / 3 * wanted / self._rate)), ask * _MOST)
+        kept = _none(source.name)
+        judged = 0
         while True:
             found = self._fetch(source, ask)
-            kept = self._ranked(self._judged(found, self.plan.rules))
-            if len(kept) >= k or len(found) < ask or ask >= len(request.catalogue):
-                return kept
-            ask *= _MORE
+            # A rule judges each candidate on its own, and what was found before comes first again.
+            kept = _joined(kept, self._judged(_behind(found, judged), self.plan.rules))
+            judged = len(found)
+            if judged:
+                self._rate = max(len(kept), 1) / judged
+            ranked = self._ranked(kept)
+            if len(ranked) >= k or len(found) < ask or ask >= len(request.catalogue):
+                return ranked
+            ask = min(max(2 * ask, int(4 / 3 * k / self._rate)), _MOST * ask)
 
     def _fetch(self, source: Source, k: int) -> Candidates:
+        known = self.fetched.get(source.name, k)
+        if known is not None:
+            return known
         stage = f"source {source.name}"
         spent = (perf_counter() - self._started) * 1e3
         if spent > self.plan.budget_ms and source is not self.plan.fallback:
@@ -143,7 +187,9 @@ class _Run:
             self.trace.append(Step(stage=stage, rows_in=0, rows_out=0, ms=0.0, failure=str(late)))
             return _none(source.name)
         found = self._stage(stage, 0, lambda: source.fetch(self.asked, k))
-        return _none(source.name) if found is None else found
+        found = _none(source.name) if found is None else found
+        self.fetched.found[source.name] = (k, found)
+        return found
 
     def _judged(self, candidates: Candidates, rules: Sequence[Rule]) -> Candidates:
         for rule in rules:
@@ -211,6 +257,12 @@ class _Run:
             raise Defect(f"mixer '{self.plan.mixer.name}' gave too many slots or an item twice.")
 
 
+@cache
+def _limited(mixer: type) -> bool:
+    """Return whether mixers of a class have limits: to ask a protocol each time is slow."""
+    return issubclass(mixer, Limited)
+
+
 def _failure(error: Exception) -> str:
     return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
 
@@ -218,6 +270,24 @@ def _failure(error: Exception) -> str:
 def _none(source: str) -> Candidates:
     empty = readonly(np.zeros(0, np.int32))
     return Candidates(source=source, items=empty, scores=readonly(np.zeros(0, np.float32)))
+
+
+def _behind(candidates: Candidates, start: int) -> Candidates:
+    if start == 0:
+        return candidates
+    return Candidates(
+        source=candidates.source, items=candidates.items[start:], scores=candidates.scores[start:]
+    )
+
+
+def _joined(first: Candidates, second: Candidates) -> Candidates:
+    if len(first) == 0 or len(second) == 0:
+        return second if len(first) == 0 else first
+    return Candidates(
+        source=second.source,
+        items=readonly(np.concatenate([first.items, second.items])),
+        scores=readonly(np.concatenate([first.scores, second.scores])),
+    )
 
 
 def _different(ranked: dict[str, Candidates]) -> int:

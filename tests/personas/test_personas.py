@@ -208,3 +208,112 @@ def test_personas_without_attributes_or_categories() -> None:
     assert found.matrix is None
     assert "--category" in found.notes[0]
     assert found.elbow is not None
+
+
+def hidden_kinds(*, told: bool) -> Snapshot:
+    """300 users of three kinds, each kind with a category of its own; every fifth did nothing.
+
+    With ``told`` one attribute tells the kind; else none does. Six others agree with one another on something
+    that has nothing to do with behaviour.
+    """
+    rng = np.random.default_rng(3)
+    kind = rng.integers(0, 3, 300)
+    shown = kind if told else rng.integers(0, 3, 300)
+    other = rng.integers(0, 3, 300)
+    users = pa.table(
+        {
+            "user_id": [f"u{i:03d}" for i in range(300)],
+            "hint": [f"h{s}" for s in shown.tolist()],
+            **{f"other{j}": [f"n{v}" for v in other.tolist()] for j in range(6)},
+        }
+    )
+    items = pa.table(
+        {"item_id": [f"i{i:02d}" for i in range(30)], "category": ["ABC"[i % 3] for i in range(30)]}
+    )
+    rows = [
+        (
+            f"u{u:03d}",
+            f"i{3 * int(rng.integers(0, 10)) + (kind[u] if rng.random() < 0.85 else rng.integers(3)):02d}",
+        )
+        for u in range(300)
+        if u % 5
+        for _ in range(12)
+    ]
+    events = pa.table(
+        {
+            "user_id": [r[0] for r in rows],
+            "item_id": [r[1] for r in rows],
+            "timestamp": [1e6 + i for i in range(len(rows))],
+        }
+    )
+    return build_snapshot(events, users=users, items=items)
+
+
+def test_behaviour_space_finds_kinds_and_places_who_has_no_history() -> None:
+    snapshot = hidden_kinds(told=True)
+    settings = PersonaSettings(k=3, space="behaviour", factors=6)
+    found = find_personas(snapshot, settings, rng=derive(1, "b"), progress=Silent())
+    hint = np.array(snapshot.user_table["hint"].to_pylist())
+    active = np.diff(snapshot.by_user[0]) > 0
+    for users in (active, ~active):
+        agree = sum(
+            np.bincount(found.labels[users & (hint == name)], minlength=3).max() for name in np.unique(hint)
+        )
+        assert agree / users.sum() > 0.9
+    assert (found.labels >= 0).all()
+    assert found.check is not None
+    assert found.rival is not None
+    assert found.check.holds
+    assert found.kept > 0.2
+    # Clusters of attributes are those of the six that agree, and say nothing.
+    assert not found.rival.holds
+    assert found.check.held_out_gain.low > found.rival.held_out_gain.high
+    assert "behaviour is the better space here" in " ".join(found.sentences())
+
+
+def test_behaviour_space_is_not_believed_when_attributes_tell_nothing() -> None:
+    """The clusters explain behaviour by construction; what is judged is what they say of somebody new."""
+    settings = PersonaSettings(k=3, space="behaviour", factors=6)
+    found = find_personas(hidden_kinds(told=False), settings, rng=derive(1, "b"), progress=Silent())
+    assert found.check is not None
+    assert not found.check.holds
+    assert found.kept < 0.05
+    assert "falls back to popularity" in found.sentences()[-1]
+    with pytest.raises(InputError, match="--space attributes"):
+        bare = hidden_kinds(told=True)
+        nobody = bare.with_interactions(bare.interactions.select(slice(0, 0)))
+        find_personas(nobody, settings, rng=derive(1, "b"), progress=Silent())
+
+
+def test_labels_within_a_number_are_relative_to_its_ranges() -> None:
+    table = pa.table(
+        {
+            "user_id": [f"u{i}" for i in range(40)],
+            "price": [float(i) for i in range(40)],
+            "likes": [["f"] if i % 4 == 0 or i >= 20 else [] for i in range(40)],
+        }
+    )
+    m = encode_users(table, (UserColumn(column="likes", how="labels", within="price", buckets=2),))
+    low, high = m.values[:20, 0], m.values[20:, 0]
+    assert low[0] == pytest.approx((1 - 0.25) / np.sqrt(0.25 * 0.75))
+    assert np.allclose(high, 0)  # everybody with a dear phone likes it: it tells nothing
+
+
+def test_events_may_count_by_their_value() -> None:
+    events = pa.table(
+        {
+            "user_id": ["a", "a", "b", "b"],
+            "item_id": ["x", "y", "x", "y"],
+            "timestamp": [1.0, 2.0, 3.0, 4.0],
+            "event_type": ["dwell", "like", "dwell", "dwell"],
+            "event_value": [30.0, 5.0, None, -2.0],
+        }
+    )
+    items = pa.table({"item_id": ["x", "y"], "category": ["A", "B"]})
+    snapshot = build_snapshot(events, items=items)
+    b = behaviour_of(snapshot, column="category", weights={"dwell": 0.1}, by_value=["dwell"])
+    by = dict(zip(b.categories, b.scores.T.tolist(), strict=True))
+    assert by["A"] == pytest.approx([3.0, 0.0])
+    assert by["B"] == pytest.approx([1.0, 0.0])
+    with pytest.raises(InputError, match="no 'dwel' events"):
+        behaviour_of(snapshot, column="category", by_value=["dwel"])

@@ -28,6 +28,9 @@ def personas(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
     k: Annotated[str, typer.Option("--k", help="How many, or auto: the elbow chooses.")] = "auto",
+    space: Annotated[
+        str | None, typer.Option(help="attributes or behaviour: what users are grouped by.")
+    ] = None,
     category: Annotated[
         str | None, typer.Option(help="The item column that behaviour is summed by. [default: from settings]")
     ] = None,
@@ -37,11 +40,13 @@ def personas(
 ) -> None:
     """Group the users and describe the groups.
 
-    Checks also whether the groups behave differently.
+    Checks also whether the groups behave differently. Groups of behaviour are checked as they serve somebody
+    new, placed by attributes, and beside them as many groups of attributes.
 
     Writes report.html, personas.json, users.csv (user_id, persona) and behaviour.csv. Persona ids are kept
     from the files of an earlier run in the same folder where the groups match.
     """
+    from penchant.features.graph_columns import with_graph
     from penchant.kernel.folders import write_atomically
     from penchant.kernel.seeds import derive
     from penchant.personas.analysis import find_personas
@@ -50,12 +55,20 @@ def personas(
 
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
-        snapshot = workspace.snapshot(progress=progress)
-        changes: dict[str, Any] = {"k": _number(k), "category": category, "days": days}
+        seed = workspace.settings.workspace.seed
+        snapshot = with_graph(
+            workspace.snapshot(progress=progress), workspace.settings.graph, rng=derive(seed, "graph")
+        )
+        changes: dict[str, Any] = {
+            "k": _number(k),
+            "space": _space(space),
+            "category": category,
+            "days": days,
+        }
         settings = msgspec.structs.replace(
             workspace.settings.personas, **{name: v for name, v in changes.items() if v is not None}
         )
-        rng = derive(workspace.settings.workspace.seed, "personas")
+        rng = derive(seed, "personas")
         found = find_personas(
             snapshot, settings, rng=rng, progress=progress, previous=_previous(out / _USERS)
         )
@@ -74,6 +87,12 @@ def _number(k: str) -> int | None:
     if not k.isdecimal() or int(k) < 2:
         raise InputError(f"--k is a whole number from 2 up, or auto; got '{k}'.")
     return int(k)
+
+
+def _space(space: str | None) -> str | None:
+    if space not in (None, "attributes", "behaviour"):
+        raise InputError(f"--space is attributes or behaviour; got '{space}'.")
+    return space
 
 
 def _previous(path: Path) -> Mapping[str, int] | None:
@@ -123,7 +142,10 @@ def _document(found: "Personas") -> dict[str, Any]:
         "personas": found.personas,
         "check": found.check,
         "holds": found.check.holds if found.check is not None else None,
-        "sentences": found.check.sentences() if found.check is not None else [],
+        "sentences": found.sentences(),
+        "space": found.space,
+        "kept": found.kept,
+        "attribute_check": found.rival,
         "elbow": found.elbow,
         "used": found.used,
         "notes": found.notes,
@@ -134,7 +156,7 @@ def _show(here: Session, found: "Personas", out: Path) -> None:
     here.say("Attributes used: " + "; ".join(f"{name} ({how})" for name, how in found.used.items()) + ".")
     rows = [[str(p.id), p.name, f"{p.users:,}", f"{p.share:.0%}"] for p in found.personas]
     here.table(["persona", "name", "users", "share"], rows, right=(0, 2, 3))
-    for sentence in found.check.sentences() if found.check is not None else []:
+    for sentence in found.sentences():
         here.say(sentence)
     for note in found.notes:
         here.say(note)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from penchant.kernel.arrays import F32, AnyArray, Bools, readonly
+from penchant.kernel.arrays import F32, F64, AnyArray, Bools, readonly
 from penchant.kernel.arrow import ArrowColumn, ArrowTable, pc
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
@@ -32,7 +32,7 @@ class UserColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``levels``: indicators of its values, those rarer than ``rare`` (share of users who have one) folded.
     ``buckets``: indicators of ``buckets`` quantile ranges. ``number``: standardised, missing at the mean.
     ``labels``: indicators of each label of a list (or text joined by '|'); with ``within`` they are
-    standardised inside each level of that other column.
+    standardised inside each level of that other column, of a number inside each of ``buckets`` ranges.
     """
 
     column: str
@@ -156,8 +156,7 @@ def _encode(column: ArrowColumn, spec: UserColumn, table: ArrowTable) -> tuple[l
         mean, sd = np.nanmean(numbers), np.nanstd(numbers) or 1.0
         scaled = np.where(missing, 0.0, (numbers - mean) / sd)
         return [spec.column], scaled[:, None].astype(np.float32)
-    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, spec.buckets + 1)[1:-1]))
-    codes = np.where(missing, len(edges) + 1, np.searchsorted(edges, numbers, side="right"))
+    edges, codes = _ranges(numbers, spec.buckets)
     bounds = ["", *(f"{edge:g}" for edge in edges), ""]
     names = [
         f"{low}..{high}" if low and high else (f"<{high}" if high else f">={low}")
@@ -185,8 +184,22 @@ def _labels(column: ArrowColumn, spec: UserColumn, table: ArrowTable) -> tuple[l
                 f"users have no column '{spec.within}' to standardise '{spec.column}' within.",
                 fix=did_you_mean(spec.within, table.column_names[1:]),
             )
-        values = _within(values, levels_of(table[spec.within].combine_chunks(), rare=0.0)[1])
+        values = _within(values, _buckets_of(table[spec.within].combine_chunks(), spec.buckets))
     return [f"{spec.column}={name}" for name in names], values
+
+
+def _buckets_of(column: ArrowColumn, buckets: int) -> AnyArray:
+    """Return the code of each row's group: its value, or its quantile range where values are many numbers."""
+    if _guess(column, 0) != "buckets":
+        return levels_of(column, rare=0.0)[1]
+    return _ranges(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), buckets)[1]
+
+
+def _ranges(numbers: F64, buckets: int) -> tuple[F64, AnyArray]:
+    """Return the inner edges of quantile ranges and the range of each number, the last for missing ones."""
+    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, buckets + 1)[1:-1]))
+    missing = np.isnan(numbers)
+    return edges, np.where(missing, len(edges) + 1, np.searchsorted(edges, numbers, side="right"))
 
 
 def _within(values: F32, group: AnyArray) -> F32:

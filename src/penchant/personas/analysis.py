@@ -7,15 +7,15 @@ import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.features.user_features import describe, encode_users, guess_columns
+from penchant.features.user_features import UserMatrix, describe, encode_users, guess_columns
 from penchant.kernel.arrays import F32, Rows, readonly
-from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
-from penchant.models.user_clusters import Clusters, Elbow, find_elbow, k_means, keep_ids, svd_basis
+from penchant.models.user_clusters import Clusters, Elbow, assign, find_elbow, k_means, keep_ids
 from penchant.personas.behaviour import Behaviour, BehaviourMatrix, behaviour_matrix, behaviour_of
-from penchant.personas.checks import Check, check_clusters
+from penchant.personas.checks import Check, Interval, check_clusters
 from penchant.personas.profile import Persona, describe_clusters
-from penchant.personas.settings import PersonaSettings
+from penchant.personas.settings import PersonaSettings, SpaceName
+from penchant.personas.spaces import attribute_space, behaviour_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,24 @@ class Personas:
     check: Check | None
     matrix: BehaviourMatrix | None
     used: Mapping[str, str]  # column -> in words how it was used
-    energy: float  # share of the features' energy in the kept dimensions
+    space: SpaceName
+    kept: float  # see `penchant.personas.spaces.Space`
+    rival: Check | None  # of attribute clusters, when these are of behaviour
     notes: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """Return the checks in plain words, the verdict last; nothing without behaviour."""
+        if self.check is None:
+            return []
+        *told, verdict = self.check.sentences()
+        if self.rival is not None:
+            told.append(
+                f"Attributes tell {max(self.kept, 0):.0%} of where a user stands in the space of behaviour. "
+                f"Groups of behaviour, entered by attributes, gain {self.check.held_out_gain.value:+.2%}; "
+                f"as many groups of attributes gain {self.rival.held_out_gain.value:+.2%}: "
+                f"{_better(self.check.held_out_gain, self.rival.held_out_gain)}."
+            )
+        return [*told, verdict]
 
 
 def find_personas(
@@ -41,7 +57,10 @@ def find_personas(
     progress: Progress,
     previous: Mapping[str, int] | None = None,
 ) -> Personas:
-    """Cluster the users of whom something is known and say what the clusters are and whether they matter.
+    """Cluster users in the space of the settings and say what the clusters are and whether they matter.
+
+    In the space of behaviour users without a history are placed by their attributes, and the check is of
+    everybody placed so: of what the clusters are worth for somebody new.
 
     ``previous`` maps user ids to the persona ids of the last run, which are kept where clusters match.
 
@@ -51,29 +70,31 @@ def find_personas(
     progress.start("personas", 4)
     columns = settings.columns or guess_columns(snapshot.user_table)
     matrix = encode_users(snapshot.user_table, columns)
-    rows = np.flatnonzero(matrix.known).astype(np.int32)
-    if len(rows) < 10:
-        raise InputError(
-            f"only {len(rows)} users have any attribute, too few for personas.",
-            fix="Import users with attributes.",
-        )
-    basis = svd_basis(matrix.values[rows], settings.rank)
-    points = basis.project(matrix.values[rows])
+    if settings.space == "behaviour":
+        space = behaviour_space(snapshot, matrix, factors=settings.factors, rng=rng)
+    else:
+        space = attribute_space(matrix, rank=settings.rank)
     progress.advance(note="features")
-    clusters, elbow = _cluster(points, settings.k, rng)
+    clusters, elbow = _cluster(space.points, settings.k, rng)
     if previous:
-        old = np.array([previous.get(id_, -1) for id_ in snapshot.users.ids(rows)], np.int32)
+        old = np.array([previous.get(id_, -1) for id_ in snapshot.users.ids(space.rows)], np.int32)
         clusters = keep_ids(clusters, old)
     labels = np.full(snapshot.n_users, -1, np.int32)
-    labels[rows] = clusters.labels
+    labels[space.rows] = clusters.labels
+    as_new = labels
+    if space.placed is not None:
+        as_new = np.where(matrix.known, assign(space.placed, clusters.centres), np.int32(-1))
+        labels = np.where(labels < 0, as_new, labels)
     progress.advance(note=f"{clusters.k} clusters")
     behaviour, notes = _behaviour(snapshot, settings)
-    check = None
+    check = rival = None
     if behaviour is not None:
-        check = check_clusters(behaviour.shares()[rows], clusters.labels, clusters.k, rng=rng)
+        check = _check(behaviour, as_new, clusters.k, rng)
+        if settings.space == "behaviour":
+            rival = _check(behaviour, _by_attributes(matrix, settings, clusters.k, rng), clusters.k, rng)
     progress.advance(note="checks")
-    all_points = np.zeros((snapshot.n_users, points.shape[1]), np.float32)
-    all_points[rows] = points
+    all_points = np.zeros((snapshot.n_users, space.points.shape[1]), np.float32)
+    all_points[space.rows] = space.points
     personas = describe_clusters(
         snapshot.user_table,
         columns,
@@ -92,9 +113,34 @@ def find_personas(
         check=check,
         matrix=behaviour_matrix(behaviour, labels, clusters.k) if behaviour is not None else None,
         used=describe(columns),
-        energy=basis.energy,
+        space=settings.space,
+        kept=space.kept,
+        rival=rival,
         notes=notes,
     )
+
+
+def _better(behaviour: Interval, attributes: Interval) -> str:
+    """Say which gain is larger; intervals that overlap settle nothing."""
+    if behaviour.low > attributes.high:
+        return "behaviour is the better space here"
+    if attributes.low > behaviour.high:
+        return "attributes are the better space here"
+    return "the difference is within the intervals"
+
+
+def _check(behaviour: Behaviour, labels: Rows, k: int, rng: Generator) -> Check:
+    """Check clusters as they serve somebody new: by where attributes put a user."""
+    told = labels >= 0
+    return check_clusters(behaviour.shares()[told], labels[told], k, rng=rng)
+
+
+def _by_attributes(matrix: UserMatrix, settings: PersonaSettings, k: int, rng: Generator) -> Rows:
+    """Return as many clusters of attributes, to compare with; -1 for who has none."""
+    space = attribute_space(matrix, rank=settings.rank)
+    labels = np.full(len(matrix.known), -1, np.int32)
+    labels[space.rows] = k_means(space.points, k, rng=rng).labels
+    return labels
 
 
 def _cluster(points: F32, k: int | None, rng: Generator) -> tuple[Clusters, Elbow | None]:
@@ -118,6 +164,7 @@ def _behaviour(snapshot: Snapshot, settings: PersonaSettings) -> tuple[Behaviour
         column=settings.category,
         days=settings.days,
         weights=settings.event_weights,
+        by_value=settings.by_value,
         most=settings.most_categories,
     )
     return behaviour, ()

@@ -1,11 +1,12 @@
 """What users did, by category: scores in a window, and cluster x category by mean and by median."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.features.user_features import levels_of
 from penchant.kernel.arrays import F32, Rows, readonly
@@ -49,15 +50,17 @@ def behaviour_of(
     column: str,
     days: float = 30.0,
     weights: Mapping[str, float] | None = None,
+    by_value: Collection[str] = (),
     most: int = 30,
 ) -> Behaviour:
     """Return the scores of every user in the ``most`` frequent categories of an item column; others joined.
 
-    ``weights`` gives the weight of an event type (1 where it is not named; 0 leaves it out). Scores are
-    non-negative, so a weight may not be below 0.
+    ``weights`` gives the weight of an event type (1 where it is not named; 0 leaves it out). Events of the
+    types ``by_value`` count their value times the weight, as seconds of dwell do; one without a value counts
+    nothing. Scores are non-negative, so a weight may not be below 0, and a value below 0 counts as 0.
 
     Raises:
-        InputError: items have no such column, or a weight is negative or names an unknown event type.
+        InputError: items have no such column, or a weight is negative, or an event type is unknown.
     """
     if column not in snapshot.item_table.column_names[1:]:
         raise InputError(
@@ -66,10 +69,11 @@ def behaviour_of(
         )
     events = snapshot.interactions
     weight = _event_weights(events.event_types, weights or {})
+    worth = _worth(events, by_value)
     names, code = levels_of(snapshot.item_table[column].combine_chunks().cast(pa.string()), rare=0.0)
     recent = events.timestamp > snapshot.cutoff - days * DAY
     user, category = events.user[recent], code[events.item[recent]]
-    amount = weight[events.event_type[recent]]
+    amount = weight[events.event_type[recent]] * worth[recent]
     volume = np.bincount(category, weights=amount, minlength=len(names))
     kept = np.argsort(-volume, kind="stable")[:most]
     place = np.full(len(names), len(kept))
@@ -93,6 +97,15 @@ def behaviour_matrix(behaviour: Behaviour, labels: Rows, k: int) -> BehaviourMat
         if len(rows):
             mean[cluster], median[cluster] = rows.mean(axis=0), np.median(rows, axis=0)
     return BehaviourMatrix(categories=behaviour.categories, mean=readonly(mean), median=readonly(median))
+
+
+def _worth(events: Interactions, by_value: Collection[str]) -> F32:
+    """Return 1 for each event, or its value where its type is one of ``by_value``."""
+    for name in by_value:
+        if name not in events.event_types:
+            raise InputError(f"there are no '{name}' events.", fix=did_you_mean(name, events.event_types))
+    valued = np.array([name in by_value for name in events.event_types], np.bool_)[events.event_type]
+    return np.where(valued, np.maximum(np.nan_to_num(events.value), 0), 1).astype(np.float32)
 
 
 def _event_weights(event_types: tuple[str, ...], weights: Mapping[str, float]) -> F32:

@@ -17,15 +17,17 @@ def persona_report(found: Personas, *, title: str) -> str:
         _summary(found),
         _who(found.personas),
         *([_what(found.personas, found.matrix)] if found.matrix is not None else []),
-        *([_real(found.check)] if found.check is not None else []),
+        *([_real(found, found.check)] if found.check is not None else []),
         *([_number(found)] if found.elbow is not None else []),
         _made(found),
     ]
     users = sum(p.users for p in found.personas)
-    lead = (
-        f"{len(found.personas)} groups of the {users:,} users of whom something is known. "
+    shared = (
         "A persona is a group that shares attributes; whether it also shares behaviour is measured below."
+        if found.space == "attributes"
+        else "A persona is a group that behaves alike; who has no history is placed by attributes."
     )
+    lead = f"{len(found.personas)} groups of {users:,} users. {shared}"
     return render_page(title, lead=lead, sections=sections, footer=f"Penchant {__version__}.")
 
 
@@ -136,18 +138,24 @@ def _heatmap(personas: Sequence[Persona], matrix: BehaviourMatrix, which: str, s
     )
 
 
-def _real(check: Check) -> Section:
-    first, second, _ = check.sentences()
-    ratio, gain = check.variance_ratio, check.held_out_gain
+def _real(found: Personas, check: Check) -> Section:
+    *told, _ = found.sentences()
+    checks = (
+        {"groups of behaviour": check, "groups of attributes": found.rival} if found.rival else {"": check}
+    )
     rows = [
-        Estimate(name="Explained by the persona", value=ratio.value, low=ratio.low, high=ratio.high),
-        Estimate(name="Gain for unseen users", value=gain.value, low=gain.low, high=gain.high),
+        Estimate(name=name, value=span.value, low=span.low, high=span.high, group=group)
+        for name, which in (
+            ("Explained by the group", "variance_ratio"),
+            ("Gain, unseen users", "held_out_gain"),
+        )
+        for group, each in checks.items()
+        for span in (getattr(each, which),)
     ]
     return Section(
         title="Is the difference real?",
         blocks=[
-            Prose(text=first),
-            Prose(text=second),
+            *(Prose(text=sentence) for sentence in told),
             intervals(
                 title="How much a persona says about behaviour",
                 see="A dot is the estimate, the line its 95% interval; a line that touches 0 proves nothing.",
@@ -188,10 +196,12 @@ def _number(found: Personas) -> Section:
 
 def _made(found: Personas) -> Section:
     used = [[name, how] for name, how in found.used.items()]
+    behaviour = found.space == "behaviour"
+    kept = "Of taste told by attributes" if behaviour else "Kept by the projection"
     return Section(
         title="How it was made",
         blocks=[
-            Facts(rows=[("Kept by the projection", f"{found.energy:.0%}"), ("Attributes", str(len(used)))]),
+            Facts(rows=[(kept, f"{max(found.kept, 0):.0%}"), ("Attributes", str(len(used)))]),
             Table(columns=["Attribute", "Used as"], rows=used),
         ],
     )

@@ -162,12 +162,18 @@ fallback = "popular"
 [personas]
 # How many groups; without this line the elbow of the curve of spread against number chooses.
 # k = 6
+# What groups share: "attributes", or "behaviour" (tastes; who has no history is placed by attributes), and the
+# dimensions of taste.
+# space = "attributes"
+# factors = 32
 # The item column by whose values behaviour is summed, the window, and how many categories are told apart.
 # category = "category"
 # days = 30.0
 # most_categories = 30
 # What an event counts for; types that are not named count 1, and 0 leaves a type out.
 # event_weights = { share = 3.0, view = 0.0 }
+# Types of events that count by their value, such as seconds of dwell.
+# by_value = ["dwell"]
 # The attributes that make groups; without this line all that the types of the users' columns allow.
 # how: "levels" (one feature a value), "buckets" (ranges of a number), "number", "labels" (of a list; with
 # "within" they are taken relative to others of the same level of that column).

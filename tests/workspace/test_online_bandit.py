@@ -146,6 +146,22 @@ def test_a_new_training_while_serving_keeps_what_was_learnt(workspace: Workspace
     serving.close()
 
 
+def test_people_are_forgotten_by_what_is_served_now(workspace: Workspace) -> None:
+    serving = workspace.serving()
+    use(workspace, serving, 30)
+    serving.refresh()
+    known = rates(serving)["shoes"]
+    state = workspace.folder / FOLDER / "discover.state"
+    workspace.forget(["v1", "v2", "v3", "v4", "v5", "v6"])
+    serving.refresh()
+    bandit = serving._view.bandits.get("discover")  # pyright: ignore[reportPrivateUsage]
+    assert bandit is not None
+    assert bandit.state.evidence.state().passing == ["user:v0"]
+    assert rates(serving)["shoes"] < known
+    serving.close()
+    assert b"v1" not in state.read_bytes()
+
+
 def test_an_event_sent_twice_counts_once(workspace: Workspace) -> None:
     serving = workspace.serving()
     feed = serving.feed("discover", "x", k=6)

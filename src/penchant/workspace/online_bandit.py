@@ -101,15 +101,29 @@ class Checkpoints:
         self._written[feed] = state.head
         return state
 
+    def has(self, feed: str) -> bool:
+        """Return whether there is a checkpoint of a feed."""
+        return self._file(feed).is_file()
+
+    def begin(self, state: CategoryState) -> None:
+        """Write the first checkpoint of a state that was just made."""
+        self._write(state)
+
     def keep(self, state: CategoryState, *, now: bool = False) -> None:
-        """Write a checkpoint when a replay would be long and no other process has just done so."""
+        """Write a checkpoint when a replay would be long and no other process has just done so.
+
+        One that was removed is not written again: it is for a state made anew.
+        """
         since = state.head - self._written.get(state.feed, 0)
-        if since == 0 or (since < _CHECKPOINT_EVENTS and not now):
+        if since == 0 or (since < _CHECKPOINT_EVENTS and not now) or not self.has(state.feed):
             return
+        fresh = time.time() - self._file(state.feed).stat().st_mtime < _CHECKPOINT_SECONDS
+        if now or not fresh:
+            self._write(state)
+
+    def _write(self, state: CategoryState) -> None:
         self._written[state.feed] = state.head
-        path = self._file(state.feed)
-        if now or not path.exists() or time.time() - path.stat().st_mtime > _CHECKPOINT_SECONDS:
-            write_atomically(path, state.saved())
+        write_atomically(self._file(state.feed), state.saved())
 
     def _file(self, feed: str) -> Path:
         return self._folder / f"{feed}.state"
@@ -144,12 +158,14 @@ class Bandits:
                 continue
             groups = personas.groups(feed.bandit.personas, live)
             before = None if previous is None else previous.get(name)
-            if before is not None:
+            # A checkpoint that is gone was removed because people are to be forgotten.
+            if before is not None and checkpoints.has(name):
                 made[name] = CategoryBandit(feed.bandit, before.state, live, groups)
                 continue
             state = checkpoints.state(name, feed.bandit, max_users=users)
             made[name] = CategoryBandit(feed.bandit, state, live, groups)
             replay(made[name], log, now=now)
+            checkpoints.begin(state)
         return cls(made, checkpoints)
 
     def get(self, feed: str) -> CategoryBandit | None:

@@ -76,9 +76,16 @@ class Gone:
         if text is None or self.author not in text:
             return text
         properties = PROPERTIES.decode(text)
-        if properties.get(self.author) not in self.ids:
+        author = properties.get(self.author)
+        if isinstance(author, list):
+            left = [one for one in author if one not in self.ids]
+            if len(left) == len(author):
+                return text
+            properties[self.author] = left
+        elif author is None or str(author) not in self.ids:
             return text
-        del properties[self.author]
+        else:
+            del properties[self.author]
         return msgspec.json.encode(properties).decode()
 
     def count(self, log: ReadableLog) -> dict[str, int]:

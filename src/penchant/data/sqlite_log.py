@@ -275,7 +275,8 @@ class SqliteLog:
 
     def settle(self) -> None:
         """End a `rewrite`: delete the files it replaced and what SQLite still holds of the deleted."""
-        self._sweep()
+        if not self._sweep(wait=PATIENCE):
+            raise Conflict("an import into this log is running.", fix="Wait until it has ended.")
         settle(self._store)
 
     def _oldest(self, until: int) -> list[TailRow]:
@@ -315,11 +316,11 @@ class SqliteLog:
         for file in small:
             (self._folder / file).unlink(missing_ok=True)
 
-    def _sweep(self) -> None:
-        """Delete files that the manifest does not name, unless somebody is making some just now."""
-        with self._store.owning_files(wait=0.0) as mine:
+    def _sweep(self, *, wait: float = 0.0) -> bool:
+        """Delete files that the manifest does not name; False when somebody is making some just now."""
+        with self._store.owning_files(wait=wait) as mine:
             if not mine:
-                return
+                return False
             with self._store.reading() as con:
                 named = {
                     *run_files(con),
@@ -333,6 +334,7 @@ class SqliteLog:
                     else:
                         for file in files.keys() - named:
                             files[file].unlink()
+        return True
 
 
 def _check_kind(kind: str) -> None:

@@ -97,7 +97,10 @@ def groups_of(snapshot: Snapshot, columns: Sequence[str]) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     for name in columns:
         if name in snapshot.item_table.column_names:
-            encoded = pc.dictionary_encode(snapshot.item_table[name].combine_chunks())
+            column = snapshot.item_table[name].combine_chunks()
+            if pa.types.is_list(column.type):
+                continue  # several values put an item in no one group
+            encoded = pc.dictionary_encode(column)
             found[name] = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int32)
     return found
 

@@ -5,7 +5,8 @@ In order, so that a kill at any moment leaves the workspace before or after:
 1. Snapshot and models are made from the log as it will be; nobody serves them yet.
 2. One transaction takes the people out of the log and notes what is left to do. From here on it is done.
 3. The pointer moves to the new models; all other snapshots and models, the rows of these people in the
-   quarantine and the replaced files of the log are removed; a receipt is written.
+   quarantine, the audiences that name them, caches and the replaced files of the log are removed; a receipt
+   is written.
 
 What a kill left of step 3 is done when the workspace is opened next.
 """
@@ -26,11 +27,14 @@ from penchant.data.sqlite_log import SqliteLog
 from penchant.kernel.errors import Conflict, Defect, InputError, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.progress import Progress
+from penchant.workspace.online_bandit import FOLDER as BANDITS
 from penchant.workspace.registry import SNAPSHOTS, VERSIONS, Pointer, Registry
 from penchant.workspace.settings import Settings
 from penchant.workspace.training import only_trainer, prepared
 
 RECEIPTS = "receipts"
+CACHE, AUDIENCES = "cache", "audiences"  # folders of the workspace that hold ids of users
+MADE_AGAIN = (CACHE, BANDITS)  # when they are asked for
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +136,8 @@ def _finish(folder: Path, registry: Registry, log: SqliteLog, quarantine: Path) 
         log.settle()
         return None
     note = msgspec.json.decode(left, type=_Note)
-    removed = _clean_quarantine(quarantine, note.ids)
+    word = _words(note.ids)
+    removed = [*_clean_quarantine(quarantine, word), *_clean_derived(folder, word)]
     if note.receipt.events:
         if note.pointer is None:
             registry.pointer_file.unlink(missing_ok=True)
@@ -163,11 +168,28 @@ def _remove_others(registry: Registry, pointer: Pointer | None) -> list[Path]:
     return gone
 
 
-def _clean_quarantine(folder: Path, ids: list[str]) -> list[Path]:
-    """Remove the refused rows that hold one of the ids as a word of its own."""
-    if not folder.is_dir() or not ids:
+def _words(ids: list[str]) -> re.Pattern[bytes]:
+    """Return what finds one of the ids as a word of its own, as it is or as JSON writes it."""
+    written = {*ids, *(msgspec.json.encode(id_).decode()[1:-1] for id_ in ids)}
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(written)))})(?![\w-])".encode())
+
+
+def _clean_derived(folder: Path, word: re.Pattern[bytes]) -> list[Path]:
+    """Remove what is made again when it is asked for, and the audience jobs that name one of the ids."""
+    gone = [path for path in (folder / name for name in MADE_AGAIN) if path.exists()]
+    for job in sorted((folder / AUDIENCES).glob("*/")):
+        files = (path for path in job.rglob("*") if path.is_file())
+        if any(word.search(path.read_bytes()) for path in files):
+            gone.append(job)
+    for path in gone:
+        shutil.rmtree(path)
+    return gone
+
+
+def _clean_quarantine(folder: Path, word: re.Pattern[bytes]) -> list[Path]:
+    """Remove the refused rows that hold one of the ids."""
+    if not folder.is_dir():
         return []
-    word = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, ids))})(?![\w-])".encode())
     changed: list[Path] = []
     for path in sorted(folder.glob("*.jsonl")):
         lines = path.read_bytes().splitlines(keepends=True)

@@ -280,13 +280,11 @@ def test_a_stranger_s_feeds_are_the_user_s_when_it_is_known() -> None:
     assert of(showings, "session:s") == []
 
 
-def test_what_was_shown_is_bounded_and_moves_to_other_rows() -> None:
+def test_what_was_shown_is_bounded() -> None:
     showings = Showings(max_users=2)
     for i in range(60):
         showings.add("u", f"r{i}", float(i), as_rows([i]))
     assert [row for row, _ in of(showings, "u")] == list(range(10, 60))
-    moved = showings.moved(lambda row: row // 2 if row % 2 == 0 else -1)
-    assert of(moved, "u") == [(row // 2, float(row)) for row in range(10, 60, 2)]
     showings.add("v", "r", 1.0, as_rows([1]))
     showings.add("w", "r", 1.0, as_rows([1]))
     assert of(showings, "u") == []

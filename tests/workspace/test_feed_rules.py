@@ -154,8 +154,8 @@ def test_what_was_shown_in_vain_is_hidden_in_every_process_and_after_a_training(
     assert items(second, "ruled", "vain") == expected
     workspace.log.seal()
     workspace.train()
-    serving.refresh()  # carried over
-    third = workspace.serving()  # read back
+    serving.refresh()
+    third = workspace.serving()
     assert items(third, "ruled", "vain", k=4) == items(serving, "ruled", "vain", k=4)
     clock.advance(8 * DAY)
     assert items(serving, "ruled", "vain") == [1, 2, 3, 5, 6]

@@ -1,7 +1,6 @@
 """What each user was shown lately: the feeds served to it, or the lists that an app says it showed."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -49,17 +48,3 @@ class Showings:
         return Impressions(
             items=readonly(np.concatenate([rows for _, rows in feeds])), timestamps=readonly(times)
         )
-
-    def moved(self, row: Callable[[int], int]) -> "Showings":
-        """Return the same feeds in other rows: ``row`` maps each, to -1 when it is gone."""
-        map_: dict[int, int] = {}
-        out = Showings(max_users=self._max_users)
-        for user_id, feeds in list(self._users.items()):
-            for request_id, (time, rows) in list(feeds.items()):
-                new = [map_.setdefault(old, -2) for old in rows.tolist()]
-                for at, old in enumerate(rows.tolist()):
-                    if new[at] == -2:
-                        new[at] = map_[old] = row(old)
-                kept = np.array([r for r in new if r >= 0], np.int32)
-                out.add(user_id, request_id, time, readonly(kept))
-        return out

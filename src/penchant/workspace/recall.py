@@ -1,10 +1,10 @@
-"""What users were shown before the snapshot: carried over from the view before, or read back."""
+"""What users were shown before the snapshot, read back from the log; whom it forgot is forgotten here."""
 
 import msgspec
 
 from penchant.data.eventlog import EventLog
 from penchant.data.snapshot import Snapshot
-from penchant.feed.live import Live, as_rows
+from penchant.feed.live import as_rows
 from penchant.feed.showings import Showings
 
 
@@ -12,13 +12,6 @@ class _SlotId(msgspec.Struct, frozen=True):
     """All that is read of a served slot."""
 
     item_id: str
-
-
-def carried(before: Live, snapshot: Snapshot) -> Showings | None:
-    """Return what another live state knows, in the rows of a snapshot; None when it kept nothing."""
-    if before.showings is None:
-        return None
-    return before.showings.moved(lambda row: snapshot.items.row(before.catalogue.id(row)))
 
 
 def recalled(log: EventLog, snapshot: Snapshot, *, since: float, max_users: int) -> Showings:

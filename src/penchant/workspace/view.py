@@ -21,7 +21,7 @@ from penchant.workspace.filters import FilterBook
 from penchant.workspace.online_bandit import Bandits
 from penchant.workspace.personas import PersonaBook
 from penchant.workspace.plans import Planner
-from penchant.workspace.recall import carried, recalled
+from penchant.workspace.recall import recalled
 from penchant.workspace.registry import Pointer, Registry
 from penchant.workspace.settings import Settings
 
@@ -73,7 +73,7 @@ def open_view(
         max_users=limits.live_users,
         max_events=limits.live_events,
         author=settings.data.author,
-        showings=_showings(settings, log, previous, snapshot, now=now),
+        showings=_showings(settings, log, snapshot, now=now),
         negative=frozenset(
             name for feed in settings.feeds.values() if feed.negative for name in feed.negative.events
         ),
@@ -104,16 +104,12 @@ def open_view(
     return view
 
 
-def _showings(
-    settings: Settings, log: EventLog, previous: View | None, snapshot: Snapshot, *, now: float
-) -> Showings | None:
+def _showings(settings: Settings, log: EventLog, snapshot: Snapshot, *, now: float) -> Showings | None:
     """Return what users were shown before, as far back as some feed looks; None when none does."""
     days = max((feed.shown_days for feed in settings.feeds.values()), default=0.0)
     if days == 0:
         return None
-    known = None if previous is None else carried(previous.live, snapshot)
-    limit = settings.serving.live_users
-    return known or recalled(log, snapshot, since=now - days * DAY, max_users=limit)
+    return recalled(log, snapshot, since=now - days * DAY, max_users=settings.serving.live_users)
 
 
 def _warm(view: View, now: float) -> None:

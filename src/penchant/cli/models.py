@@ -1,4 +1,4 @@
-"""Commands about models: train, evaluate."""
+"""Commands about models: train, evaluate, tune."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +9,15 @@ from penchant.cli.session import Folder, Json, Session, number, seconds, session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from penchant.models.base import Card
+    from penchant.evaluation.tuning import Trial
+    from penchant.models.base import Card, Recipe
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("train")(train)
     app.command("evaluate")(evaluate)
+    app.command("tune")(tune)
 
 
 def train(
@@ -60,6 +62,45 @@ def evaluate(
     with here.workspace() as workspace, here.progress() as progress:
         board = workspace.evaluate(protocol, progress=progress)
     here.answer(board, lambda: here.say(board.text()))
+
+
+def tune(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name from penchant.toml.")],
+    trials: Annotated[int, typer.Option(help="How many settings to try, the present one first.")] = 20,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="time|last|user", show_default="[evaluation] in penchant.toml"),
+    ] = None,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Search better settings for a recipe.
+
+    Each is trained and measured on a validation part; the test part that `evaluate` uses is not looked at.
+    Needs the extra "tune". Nothing is changed: the best settings are printed for penchant.toml.
+    """
+    here = session(context, folder, json=json)
+    with here.workspace() as workspace, here.progress() as progress:
+        found = workspace.tune(recipe, trials=trials, protocol=protocol, progress=progress)
+        now = workspace.settings.recipes[recipe]
+    here.answer(found, lambda: show_trials(here, recipe, now, found))
+
+
+def show_trials(here: Session, name: str, recipe: "Recipe", found: "Sequence[Trial]") -> None:
+    """Print the best trials and the lines for penchant.toml."""
+    from json import dumps
+
+    best = found[0].fields
+    present = {field: getattr(recipe, field) for field in best}
+    before = next(trial.value for trial in found if trial.fields == present)
+    here.say(f"Best on validation: {found[0].value:.4f}; as configured: {before:.4f}.")
+    if best == present:
+        here.say("The settings in penchant.toml are the best that was found.")
+        return
+    here.say(f"\n[recipes.{name}]\nrecipe = {dumps(recipe.name)}")
+    for field, value in best.items():
+        here.say(f"{field} = {dumps(float(f'{value:.4g}') if isinstance(value, float) else value)}")
 
 
 def show_cards(here: Session, names: "Sequence[str]", cards: "Sequence[Card]") -> None:

@@ -21,6 +21,7 @@ from penchant.evaluation.intervals import (
 from penchant.evaluation.metrics import AMAZON_CUTS, Catalogue, accuracy, amazon, beyond, cuts
 from penchant.evaluation.protocols import Peer, answers, checked, split_for
 from penchant.evaluation.sampled import candidates_of, sampled_metrics, sampled_ranks, sampled_scores
+from penchant.evaluation.variety import categories_of, miscalibration, serendipity
 from penchant.kernel.arrays import F64, Rows
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress, Silent
@@ -181,6 +182,7 @@ class _Referee:
         self.at = at
         self.seed = seed
         self.catalogue = Catalogue.of(split.train.pairs())
+        self.categories = categories_of(split)
         self.candidates = candidates_of(split, derive(seed, "sampled negatives"))
 
     def recipe(self, name: str, recipe: Recipe) -> _Measured | None:
@@ -221,6 +223,7 @@ class _Referee:
         values = accuracy(lists, self.split.truth, self.at) | more
         metrics = {key: float(each.mean()) for key, each in values.items()}
         metrics |= beyond(lists, self.catalogue, self.at)
+        metrics |= self._variety(lists)
         entry = Entry(
             name=name,
             kind=kind,
@@ -233,6 +236,19 @@ class _Referee:
             peak_mb=peak_mb,
         )
         return _Measured(entry=entry, values=values)
+
+    def _variety(self, lists: Rows) -> dict[str, float]:
+        """Return serendipity, and miscalibration where items have categories, at each k."""
+        out: dict[str, float] = {}
+        for k in self.at:
+            out[f"serendipity_at_{k}"] = float(
+                serendipity(lists, self.split, self.catalogue.counts, k).mean()
+            )
+            if self.categories is not None:
+                found = miscalibration(lists, self.split, self.categories, k)
+                if not np.isnan(found).all():
+                    out[f"miscalibration_at_{k}"] = float(np.nanmean(found))
+        return out
 
 
 def _missing_baselines(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:

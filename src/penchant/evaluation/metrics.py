@@ -99,7 +99,8 @@ def accuracy(lists: Rows, truth: Csr, at: Sequence[int]) -> dict[str, F64]:
 
 
 def beyond(lists: Rows, catalogue: Catalogue, at: Sequence[int]) -> dict[str, float]:
-    """Return coverage, Gini, novelty, popularity percentile and intra-list similarity at each k."""
+    """Return coverage, Gini, novelty, popularity percentile, intra-list similarity and distance at each
+    k."""
     out: dict[str, float] = {}
     for k in at:
         top = lists[:, :k]
@@ -107,7 +108,9 @@ def beyond(lists: Rows, catalogue: Catalogue, at: Sequence[int]) -> dict[str, fl
         out[f"gini_at_{k}"] = gini(top, len(catalogue.counts))
         out[f"novelty_at_{k}"] = novelty(top, catalogue)
         out[f"popularity_percentile_at_{k}"] = popularity_percentile(top, catalogue)
-        out[f"intra_list_similarity_at_{k}"] = intra_list_similarity(top, catalogue)
+        alike = intra_list_similarity(top, catalogue)
+        out[f"intra_list_similarity_at_{k}"] = alike
+        out[f"intra_list_distance_at_{k}"] = 1 - alike
     return out
 
 

@@ -140,6 +140,14 @@ def tune(
     progress: Progress | None = None,
 ) -> list[Trial]:
     """Search fields of ``recipe`` (a msgspec struct) for the best ``metric`` on ``validation``."""
+    objective = reached_by(recipe, validation, metric=metric, seed=seed)
+    return search(objective, space, trials=trials, rng=rng, first=first, progress=progress)
+
+
+def reached_by(
+    recipe: Recipe, validation: Split, *, metric: str, seed: int
+) -> Callable[[Mapping[str, Any]], float]:
+    """Return the function that trains ``recipe`` with other fields and measures it on ``validation``."""
     k = int(metric.rpartition("_")[2])
 
     def reached(fields: Mapping[str, Any]) -> float:
@@ -150,4 +158,4 @@ def tune(
         lists = checked(recipe.name, answers(model, validation, k), validation, k)
         return float(accuracy(lists, validation.truth, [k])[metric].mean())
 
-    return search(reached, space, trials=trials, rng=rng, first=first, progress=progress)
+    return reached

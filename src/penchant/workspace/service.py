@@ -1,6 +1,7 @@
 """The facade: one workspace folder and all that can be done with it."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -10,11 +11,16 @@ from penchant.data.log_snapshot import snapshot_of
 from penchant.data.snapshot import Snapshot
 from penchant.data.sqlite_log import SqliteLog
 from penchant.evaluation.leaderboard import Leaderboard, evaluate
+from penchant.evaluation.protocols import split_for
+from penchant.evaluation.spaces import SPACES
+from penchant.evaluation.tuning import Trial, reached_by
+from penchant.evaluation.tuning_optuna import search_optuna
 from penchant.features.graph_columns import with_graph
 from penchant.features.text import with_text
 from penchant.kernel.clock import Clock, SystemClock
 from penchant.kernel.errors import Conflict, InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
+from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress, Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Card
@@ -131,6 +137,43 @@ class Workspace:
             seed=self.settings.workspace.seed,
             progress=Silent() if progress is None else progress,
             prepare=self.told,
+        )
+
+    def tune(
+        self,
+        name: str,
+        *,
+        trials: int = 20,
+        protocol: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[Trial]:
+        """Search the fields of one configured recipe on the validation part; return the trials best first.
+
+        The first trial is the recipe as it is configured. The test part is not looked at.
+
+        Raises:
+            NotFound: there is no recipe or protocol of that name.
+            InputError: the recipe has nothing to tune, the data leaves nothing to find, or optuna is missing.
+        """
+        if name not in self.settings.recipes:
+            raise NotFound(f"there is no recipe '{name}'.", fix=did_you_mean(name, self.settings.recipes))
+        recipe = self.settings.recipes[name]
+        if recipe.name not in SPACES:
+            raise InputError(
+                f"nothing of a '{recipe.name}' can be tuned.", fix=f"Recipes that can: {', '.join(SPACES)}."
+            )
+        space, seed, chosen = SPACES[recipe.name], self.settings.workspace.seed, self.settings.evaluation
+        split = split_for(
+            self.snapshot(progress=progress), protocol or chosen.protocol, seed=seed, part="validation"
+        )
+        split = replace(split, train=self.told(split.train))
+        return search_optuna(
+            reached_by(recipe, split, metric=f"ndcg_at_{chosen.k}", seed=seed),
+            space,
+            trials=trials,
+            seed=seed,
+            first=[{field: getattr(recipe, field) for field in space}],
+            progress=progress,
         )
 
     def told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:

@@ -47,7 +47,7 @@ async def _main(n: int) -> dict[str, object]:
         "met": not found.faults and grown < 1.1 and n >= 100_000,
         "data": "two dataset groups and the server's own workspace of 30 items and 20 users each",
         "protocol": f"seed {SEED}; a quarter OpenAPI cases by schemathesis, the others signed AWS bodies "
-        "from botocore's models and filter expressions by hypothesis, 40% mutated; ASGI, one process",
+        "from botocore's models and filter expressions by hypothesis, 40% mutated; ASGI, 32 at once",
         "requests": n,
         "statuses": {str(status): count for status, count in sorted(found.statuses.items())},
         "faults": found.faults,

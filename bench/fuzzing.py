@@ -24,8 +24,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bench.fuzz_target import ARN, OWNERS, Ask, Target, control_call, mark
+from penchant.http.audience_jobs import AudienceJobs
 from penchant.http.personalize.jobs import Jobs, Work
 
+# Requests under way together: they share the flushes to the disk, and may get in each other's way.
+_AT_ONCE = 32
 # What would open or change a whole group again costs a tenth of a second each: asked seldom.
 _SELDOM = (
     "CreateCampaign",
@@ -304,19 +307,22 @@ async def run(target: Target, fuzzer: Fuzzer, n: int, *, each: Callable[[int], N
     def start(_: Jobs, path: str, work: Work, **__: Any) -> None:
         del path, work  # no process is started: it is requests that are tried here
 
-    with patch.object(Jobs, "start", start):
-        for i in range(n):
-            ask = fuzzer.next()
-            status, body = await target.ask(ask)
-            found.statuses[status] += 1
-            fault = _fault(ask, status, body)
-            if fault is not None and len(found.faults) < 50:
-                asked = f"{ask.method} {ask.path} {ask.headers} {ask.body[:600]!r}"
-                found.faults.append(f"{fault}: {asked} -> {body[:300]!r}")
-            if each is not None:
-                each(i)
-            if i % 50 == 0:
-                await asyncio.sleep(0)
+    async def idle(_: AudienceJobs) -> None:
+        """Grow no audience: each would be a process."""
+        await asyncio.sleep(1.0)
+
+    with patch.object(Jobs, "start", start), patch.object(AudienceJobs, "_next", idle):
+        for first in range(0, n, _AT_ONCE):
+            asks = [fuzzer.next() for _ in range(min(_AT_ONCE, n - first))]
+            answers = await asyncio.gather(*map(target.ask, asks))
+            for i, (ask, (status, body)) in enumerate(zip(asks, answers, strict=True), start=first):
+                found.statuses[status] += 1
+                fault = _fault(ask, status, body)
+                if fault is not None and len(found.faults) < 50:
+                    asked = f"{ask.method} {ask.path} {ask.headers} {ask.body[:600]!r}"
+                    found.faults.append(f"{fault}: {asked} -> {body[:300]!r}")
+                if each is not None:
+                    each(i)
     return found
 
 

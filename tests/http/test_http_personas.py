@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from litestar.testing import TestClient
 
+from penchant.cli.main import run
 from penchant.data.events import Acted, AnyEvent, UserPut
 from penchant.http.app import create_app
-from penchant.workspace.personas import FOLDER
+from penchant.workspace.personas import FOLDER, served_losses
 from penchant.workspace.service import Workspace
 
 DAY = 86_400.0
@@ -150,3 +151,13 @@ def test_ids_last_when_trained_anew(tmp_path: Path) -> None:
     assert (tmp_path / FOLDER / "alike.json").is_file()
     assert colours() == before
     workspace.close()
+
+
+def test_the_command_tells_what_a_personas_feed_loses(
+    shop: tuple[TestClient, Workspace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, workspace = shop
+    assert run(["-C", str(workspace.folder), "personas", "--k", "2", "--out", str(tmp_path)]) == 0
+    lost = served_losses(workspace.registry)["alike"]
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"by {lost['new']:.4f} for people without a history" in told

@@ -52,6 +52,7 @@ def personas(
     from penchant.personas.analysis import find_personas
     from penchant.reports.page import write_page
     from penchant.reports.personas import persona_report
+    from penchant.workspace.personas import served_losses
 
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
@@ -72,13 +73,14 @@ def personas(
         found = find_personas(
             snapshot, settings, rng=rng, progress=progress, previous=_previous(out / _USERS)
         )
+        losses = served_losses(workspace.registry)
     write_page(out / _REPORT, persona_report(found, title="Personas"))
     write_atomically(out / _USERS, _users_csv(found, snapshot))
     if found.matrix is not None:
         write_atomically(out / _MATRIX, _matrix_csv(found))
-    document = _document(found)
+    document = _document(found) | {"served_losses": losses}
     write_atomically(out / _CARD, msgspec.json.format(msgspec.json.encode(document), indent=2))
-    here.answer(document, lambda: _show(here, found, out))
+    here.answer(document, lambda: _show(here, found, losses, out))
 
 
 def _number(k: str) -> int | None:
@@ -152,7 +154,7 @@ def _document(found: "Personas") -> dict[str, Any]:
     }
 
 
-def _show(here: Session, found: "Personas", out: Path) -> None:
+def _show(here: Session, found: "Personas", losses: dict[str, dict[str, float]], out: Path) -> None:
     here.say("Attributes used: " + "; ".join(f"{name} ({how})" for name, how in found.used.items()) + ".")
     rows = [[str(p.id), p.name, f"{p.users:,}", f"{p.share:.0%}"] for p in found.personas]
     here.table(["persona", "name", "users", "share"], rows, right=(0, 2, 3))
@@ -160,4 +162,10 @@ def _show(here: Session, found: "Personas", out: Path) -> None:
         here.say(sentence)
     for note in found.notes:
         here.say(note)
+    for name, lost in losses.items():
+        here.say(
+            f"Served as a persona's feed by '{name}', NDCG at 20 is lower than with a feed of one's own by "
+            f"{lost['new']:.4f} for people without a history and by {lost['known']:.4f} for known ones "
+            "(replay at training)."
+        )
     here.say(f"Report: {out / _REPORT}")

@@ -18,10 +18,11 @@ from penchant.feed.bridge import Bridge
 from penchant.feed.groups import Groups, ModelGroups, NoGroups
 from penchant.feed.live import Live
 from penchant.kernel.arrays import Rows, readonly
-from penchant.kernel.errors import NotFound
+from penchant.kernel.errors import InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.names import did_you_mean
-from penchant.models.base import Placing
+from penchant.models.base import Card, Placing
+from penchant.models.store import read_card
 from penchant.models.user_clusters import Clusters, keep_ids
 from penchant.workspace.registry import Registry
 
@@ -89,9 +90,7 @@ class PersonaBook:
 
     def losses(self, name: str) -> Mapping[str, float]:
         """Return what a persona's feed loses against users' own, NDCG at 20 on the replay at training."""
-        metrics = self._bridges[name].model.card.metrics
-        keys = {"new": "persona_loss_new_ndcg_at_20", "known": "persona_loss_known_ndcg_at_20"}
-        return {short: metrics[key] for short, key in keys.items() if key in metrics}
+        return losses_of(self._bridges[name].model.card)
 
     def shares(self, name: str) -> list[PersonaShare]:
         """Return the personas of a model by id."""
@@ -131,6 +130,26 @@ class PersonaBook:
         placer = self._bridges[name].placer
         assert placer is not None
         return placer
+
+
+def losses_of(card: Card) -> dict[str, float]:
+    """Return what a persona's feed loses: for ``new`` users and for ``known`` ones, where it was measured."""
+    keys = {"new": "persona_loss_new_ndcg_at_20", "known": "persona_loss_known_ndcg_at_20"}
+    return {short: card.metrics[key] for short, key in keys.items() if key in card.metrics}
+
+
+def served_losses(registry: Registry) -> dict[str, dict[str, float]]:
+    """Return the losses of every recipe that is served and has personas; none before the first training."""
+    try:
+        served = registry.current().models
+    except (NotReady, InputError):
+        return {}
+    cards = {
+        name: read_card(registry.model_folder(name, version)).card
+        for name, version in served.items()
+        if registry.has(name, version)
+    }
+    return {name: losses for name, card in cards.items() if (losses := losses_of(card))}
 
 
 def ids_of(folder: Path, name: str, version: str, n: int) -> Rows:

@@ -112,14 +112,15 @@ def content_pairs(a: Content, b: Content, *, least: float = 0.5) -> tuple[Rows, 
     left, right = both[: len(a.text)], csr_array(both[len(a.text) :].T)
     best_of_a, how = np.zeros(len(a.text), np.int64), np.zeros(len(a.text), np.float32)
     best_of_b, how_b = np.zeros(len(b.text), np.int64), np.zeros(len(b.text), np.float32)
-    category = [np.array(shop.category, object) for shop in (a, b)]
+    names, codes = np.unique([*a.category, *b.category], return_inverse=True)
+    category = (codes[: len(a.text)], codes[len(a.text) :])
+    named = [names[code] != "" for code in category]
     price = [np.log(np.where(shop.price > 0, shop.price, np.nan)) for shop in (a, b)]
     for start in range(0, len(a.text), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(a.text)))
         alike = np.asarray((left[part] @ right).todense(), np.float32)
         other = category[0][part, None] != category[1][None, :]
-        named = (category[0][part, None] != "") & (category[1][None, :] != "")
-        alike[np.asarray(other & named, np.bool_)] *= np.float32(0.5)
+        alike[other & named[0][part, None] & named[1][None, :]] *= np.float32(0.5)
         apart = np.abs(price[0][part, None] - price[1][None, :])
         alike *= np.exp(-np.nan_to_num(apart) / 4).astype(np.float32)
         best_of_a[part], how[part] = alike.argmax(axis=1), alike.max(axis=1)

@@ -98,6 +98,7 @@ def test_a_whole_run(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--size", "9", "--category", "categry"], "Did you mean 'category'"),
         (["--size", "9", "--method", "coupang", "--threshold", "0.99"], "critical: no feature diverges"),
         (["--size", "9", "--exclude", "nowhere.csv"], "there is no such file"),
+        (["--size", "9", "--model", "for_you"], "model is for the method embedding"),
         (["--size", "9", "--where", 'INCLUDE ItemID WHERE Items.category = "milk"'], "filtered by UserID"),
         (["--size", "9", "--where", "INCLUDE UserID WHERE Users.phone = $p"], "no value for $p"),
         (["--size", "9", "--where", 'INCLUDE UserID WHERE Users.fone = "x"'], "Did you mean"),
@@ -123,3 +124,15 @@ def test_a_filter_decides_who_may_be_chosen(
     said = answer(shop, capsys, seeds, "--size", "20", "--where", where, "--out", str(out))
     assert all(int(row["user_id"][1:]) % 3 == 0 for row in table(out / "audience.csv"))
     assert said["card"]["excluded"] == {"seeds": 40, "filter": 174}
+
+
+def test_embedding_measures_in_a_trained_models_space(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["-C", str(shop), "train", "for_you"]) == 0
+    seeds, out = str(shop.parent / "data" / "seeds.csv"), tmp_path / "out"
+    asked = [seeds, "--size", "20", "--method", "embedding", "--out", str(out)]
+    answer(shop, capsys, *asked, "--model", "for_you")
+    assert len({row["user_id"] for row in table(out / "audience.csv")} & set(GARDENERS)) >= 15
+    assert run(["-C", str(shop), "audience", *asked, "--model", "fro_you"]) == 2
+    assert "Did you mean 'for_you'" in capsys.readouterr().err

@@ -22,6 +22,9 @@ def audience(
     size: Annotated[int, typer.Option("--size", help="How many people to find.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
     method: Annotated[str, typer.Option(help="auto, coupang, embedding, trees, linear or taste.")] = "auto",
+    model: Annotated[
+        str, typer.Option(metavar="RECIPE", help="embedding: a trained model's space of users, not taste.")
+    ] = "",
     max_features: Annotated[
         int, typer.Option(help="How many features to report, or for coupang to use.")
     ] = 20,
@@ -92,6 +95,7 @@ def audience(
         {
             "config": settings,
             "where": where,
+            "model": model,
             "holdout": holdout,
             "export": export or [],
             "country_code": country_code,

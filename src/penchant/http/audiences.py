@@ -29,7 +29,7 @@ class AudienceIn(Incoming, frozen=True, kw_only=True):
 
     ``values`` says how much each seed counts. ``exclude`` are lists by name, such as suppressed or converted.
     ``where`` is a filter expression that candidates must pass. ``previous`` is the id of an earlier audience
-    to measure drift against.
+    to measure drift against. ``model`` names a trained recipe whose space the method ``embedding`` uses.
     """
 
     seeds: Annotated[list[Id], Meta(min_length=1)]
@@ -40,6 +40,7 @@ class AudienceIn(Incoming, frozen=True, kw_only=True):
     )
     where: Annotated[str, Meta(max_length=10_000)] = ""
     method: str = "auto"
+    model: Annotated[str, Meta(max_length=64)] = ""
     max_features: Annotated[int, Meta(ge=1, le=1000)] = 20
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.05
     focus: Annotated[float, Meta(gt=0)] = 1.0
@@ -186,7 +187,7 @@ def _settings(data: AudienceIn) -> dict[str, Any]:
         "include_seeds": data.include_seeds,
         "protected": data.protect,
     }
-    rest = {name: getattr(data, name) for name in ("where", "holdout", "export", "country_code", "seed")}
+    rest = {name: getattr(data, name) for name in _BESIDES}
     return {"config": config, **rest}
 
 
@@ -195,4 +196,5 @@ def _answer(job: Job, card: AudienceCard | None = None) -> AudienceAnswer:
     return AudienceAnswer(**told, card=card)
 
 
+_BESIDES = ("where", "model", "holdout", "export", "country_code", "seed")
 _TOLD = tuple(name for name in AudienceAnswer.__struct_fields__ if name != "card")

@@ -17,6 +17,7 @@ from penchant.kernel.folders import write_atomically
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress
 from penchant.kernel.seeds import derive
+from penchant.models.base import Model
 from penchant.reports.audience import audience_report
 from penchant.reports.page import write_page
 from penchant.workspace.service import Workspace
@@ -28,12 +29,14 @@ REPORT = "report.html"
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is asked for besides the lists of ids.
 
-    ``where`` is a filter expression that candidates must pass. ``holdout`` is the share held out at random.
+    ``where`` is a filter expression that candidates must pass. ``model`` names a trained recipe in whose
+    space of users ``embedding`` measures, instead of taste. ``holdout`` is the share held out at random.
     ``plain`` lets contact data leave unhashed.
     """
 
     config: AudienceConfig
     where: str = ""
+    model: str = ""
     holdout: float = 0.0
     export: tuple[str, ...] = ()
     country_code: str = ""
@@ -43,6 +46,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout {self.holdout:g} is not a share: give 0.1 for one in ten.")
+        if self.model and self.config.method != "embedding":
+            raise ValueError(f"model is for the method embedding, not for {self.config.method}.")
 
 
 def order_of(settings: Mapping[str, Any]) -> Order:
@@ -88,11 +93,19 @@ def run_audience(
         where=user_mask(snapshot, order.where) if order.where else None,
         previous=previous,
         cache=workspace.folder / "cache",
+        model=_model(workspace, order.model) if order.model else None,
         seed=order.seed,
     )
     written = write_audience(found, out)
     write_page(out / REPORT, audience_report(found))
     return found, [*written, REPORT, *_deliver(found, snapshot, out, order)]
+
+
+def _model(workspace: Workspace, name: str) -> Model:
+    models = workspace.registry.current().models
+    if name not in models:
+        raise InputError(f"model: no '{name}' is trained.", fix=did_you_mean(name, tuple(models)))
+    return workspace.registry.open(name, models[name])
 
 
 def _deliver(found: Audience, snapshot: Snapshot, out: Path, order: Order) -> list[str]:

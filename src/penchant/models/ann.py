@@ -34,8 +34,8 @@ class Ann(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The recipe ``factors`` with the fields ``config``, answered from an approximate index.
 
     ``factory`` is a faiss factory string such as ``SQ8`` or ``HNSW32``; it is asked for ``rerank`` items
-    beyond what a request needs, half as many again at least. Below ``exact_below`` items nothing is approximated.
-    A recall@100 below ``least_recall`` is refused: lower it to say otherwise.
+    beyond what a request needs, half as many again at least. Below ``exact_below`` items nothing is
+    approximated. A recall@100 below ``least_recall`` is refused: lower it to say otherwise.
     """
 
     name: ClassVar[str] = "ann"

@@ -52,6 +52,20 @@ rules = [{{ rule = "seen" }}]
 fallback = "popular"
 log_served = false
 budget_ms = 10000.0
+
+[feeds.arranged]
+blocks = [
+  {{ source = "for_you", take = 3 }},
+  {{ source = "trending", take = 1 }},
+  {{ source = "popular", take = 1 }},
+]
+rules = [{{ rule = "seen" }}]
+fallback = "popular"
+log_served = false
+budget_ms = 10000.0
+caps = [{{ property = "category", most = 2, within = 5 }}]
+diversity = {{ relevance = 0.7 }}
+author_decay = {{ property = "category" }}
 """
 
 
@@ -85,11 +99,10 @@ def shop(n_users: int, n_items: int, n: int) -> Snapshot:
 def opened(n_users: int, n_items: int, n: int) -> tuple[Workspace, Serving]:
     """Return a workspace that serves models of such a shop; it stays on disk between runs."""
     folder = CACHE / f"feed_{n_users}_{n_items}_{n}"
-    trained = (folder / FILE).exists()
-    if not trained:
-        folder.mkdir(parents=True)
-        categories = ", ".join(f'"c{c}"' for c in range(20))
-        (folder / FILE).write_text(SETTINGS.format(categories=categories))
+    trained = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    categories = ", ".join(f'"c{c}"' for c in range(20))
+    (folder / FILE).write_text(SETTINGS.format(categories=categories))
     workspace = Workspace.open(folder)
     if not trained:
         snapshot = shop(n_users, n_items, n)
@@ -115,6 +128,7 @@ def large_catalogue(*, quick: bool) -> dict[str, Any]:
     large_space, large = opened(n_users, QUICK_LARGE if quick else LARGE, n)
     sides: dict[str, Callable[[str], Any]] = {
         "small, plain": lambda user: small.feed("home", user, k=K),
+        "small, arranged": lambda user: small.feed("arranged", user, k=K),
         "large, plain": lambda user: large.feed("home", user, k=K),
         "large, filtered": lambda user: large.feed(
             "home", user, k=K, filters=["wanted"], filter_values={"most": [80.0]}

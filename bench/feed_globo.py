@@ -23,7 +23,7 @@ from penchant.models.trending import Trending
 
 FREQUENCIES = ("30m", "1h", "3h", "1d")
 K = 10  # two trending and two popular places a feed
-READERS = 5  # readers of the hour that begins, whose feeds are looked at
+READERS = 2  # readers of the hour that begins, whose feeds are looked at: these places differ little
 
 
 def replay(*, quick: bool) -> dict[str, Any]:

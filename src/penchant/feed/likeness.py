@@ -60,18 +60,20 @@ class _ByVector:
     def __init__(self, bridge: Bridge, items: Rows) -> None:
         self._bridge = bridge
         self._vectors = bridge.directions(items)
+        self._place: dict[int, int] = {item: place for place, item in enumerate(items.tolist())}
         self.best: F64 = np.zeros(len(items))
         self._any = False
 
     def put(self, item: int) -> None:
-        one = self._bridge.directions(as_rows([item]))[0]
+        place = self._place.get(item)
+        one = self._bridge.directions(as_rows([item]))[0] if place is None else self._vectors[place]
         if not self._any:
             self.best.fill(-1.0)
             self._any = True
         raise_to_cosine(self._vectors, one, self.best)
 
 
-@kernel()
+@kernel(fastmath=True)
 def raise_to_cosine(vectors: F32, one: F32, best: F64) -> None:
     """best_i <- max(best_i, v_i · v_one), for unit vectors (m, d) and (d,)."""
     for i in range(len(vectors)):

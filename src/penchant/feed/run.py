@@ -17,7 +17,7 @@ from numpy.random import Generator
 from penchant.feed.layout import Limited
 from penchant.feed.mixers import Single
 from penchant.feed.plan import Plan
-from penchant.feed.types import Candidates, Feed, Ranker, Request, Rule, Slot, Source, Step
+from penchant.feed.types import Candidates, Feed, Mixer, Ranker, Request, Rule, Slot, Source, Step
 from penchant.kernel.arrays import readonly
 from penchant.kernel.errors import Defect, StageFailed
 
@@ -103,17 +103,30 @@ class _Run:
         ranked = self._gathered(self.plan.depth)
         mixer = self.plan.mixer
         limited = cast("Limited", mixer) if _limited(type(mixer)) else None
-        if limited is not None:
-            ranked = self._deep_enough(limited, ranked)
+        if limited is None:
+            slots = self._mixed(mixer, ranked)
+        elif self.plan.draws:  # what was drawn must not decide whether to draw again
+            slots = self._mixed(mixer, self._deep_enough(limited, ranked), limited)
+        else:
+            slots = self._mixed(mixer, ranked, limited)
+            if self.trace[-1].broken or len(slots) < self.request.k:
+                deep = self._deep_enough(limited, ranked)
+                slots = slots if deep is ranked else self._mixed(mixer, deep, limited)
+        self._check(slots)
+        return slots
+
+    def _mixed(
+        self, mixer: Mixer, ranked: dict[str, Candidates], limited: Limited | None = None
+    ) -> tuple[Slot, ...]:
+        """Return what the mixer lays out, with the limits it breaks in the trace."""
         rows_in = sum(map(len, ranked.values()))
         slots = self._stage(
             f"mixer {mixer.name}", rows_in, lambda: mixer.mix(self.request, ranked, rng=self.rng)
         )
-        if slots is not None and limited is not None:
-            self.trace[-1] = replace(self.trace[-1], broken=limited.broken(self.request, slots))
         if slots is None:
-            slots = Single().mix(self.request, ranked, rng=self.rng)
-        self._check(slots)
+            return Single().mix(self.request, ranked, rng=self.rng)
+        if limited is not None:
+            self.trace[-1] = replace(self.trace[-1], broken=limited.broken(self.request, slots))
         return slots
 
     def explained(self, slots: Sequence[Slot]) -> tuple[Slot, ...]:

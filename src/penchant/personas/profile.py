@@ -157,7 +157,7 @@ def _preferred(behaviour: Behaviour, inside: Bools) -> tuple[tuple[str, ...], tu
 
 
 def _name(levels: Sequence[Level], categories: Sequence[str], cluster: int) -> str:
-    told = [v for v in levels if v.level not in (MIX, MISSING) and v.distance >= 0.05]
+    told = [v for v in levels if v.level != MIX and MISSING not in v.level and v.distance >= 0.05]
     told.sort(key=lambda v: -v.distance)
     words = [f"{v.attribute.replace('_', ' ')} {v.level}" for v in told[:2]]
     if categories:

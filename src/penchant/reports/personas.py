@@ -42,12 +42,12 @@ def _summary(found: Personas) -> Section:
         level = "note" if found.check.holds else "warning"
         blocks.append(Findings(rows=[Finding(level=level, what=verdict)]))
     blocks += [Prose(text=note) for note in found.notes]
-    sizes = [(f"{_label(p)} {p.name}", p.share) for p in found.personas]
+    sizes = [(_label(p), p.share) for p in found.personas]
     largest = max(found.personas, key=lambda p: p.share)
     blocks.append(
         bars(
             title="Size of the personas",
-            see=f"The largest, {_label(largest)}, holds {largest.share:.0%} of the users.",
+            see=f"The largest, {_label(largest)} ({largest.name}), holds {largest.share:.0%} of the users.",
             x=Axis(label="Share of users", unit="%", options={"percent": True}),
             y=Axis(label="Persona"),
             rows=sizes,

@@ -54,9 +54,8 @@ def main(*, quick: bool) -> dict[str, object]:
                 "build_s": built,
             }
         for name, one in found.items():
-            print(
-                f"{n:,} items, {name}: recall {one['recall']:.4f}, {one['us']:.0f} us, {one['build_s']:.0f} CPU s"
-            )
+            told = ", ".join(f"{key} {value:.4g}" for key, value in one.items())
+            print(f"{n:,} items, {name}: {told}")
         result[str(n)] = found
     return {
         "bar": "SQ8 with exact scores after it: recall@100 at least .98",

@@ -41,7 +41,7 @@ from penchant.models.lookalike_space import PersonaSpace, find_personas_of
 from penchant.models.user_logistic import fit_users, probabilities
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-HAND_OVERS = (0.0, 1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, math.inf)
+HAND_OVERS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, math.inf)
 SESSIONS = (1, 2, 3, 5, 10)
 _NEGATIVES = 5  # drawn for each item that a pivot user took
 _FEW = 20  # users with attributes that a placement needs
@@ -313,11 +313,15 @@ def _persona_loss(replay: Replay, fitted: Fitted, placed: Placement, learning: _
 
 
 def _fit_hand_over(replay: Replay, fitted: Fitted, placed: Placement, taste: IalsModel) -> Fitted:
-    """Choose the k0 of the best mean NDCG over 1, 2, 3, 5 and 10 sessions of history."""
+    """Choose the k0 of the best mean NDCG over 1, 2, 3, 5 and 10 sessions of history.
+
+    Only among those that are nowhere worse than the better of prior and taste alone, by more than the one
+    that is least so: at no length of history somebody pays for somebody else's.
+    """
     blend = Blend.of(taste.index.by_row(), placed.rows())
     prior = placed.coordinates(fitted.weight)[replay.new]
-    total = np.zeros(len(HAND_OVERS))
-    for sessions in SESSIONS:
+    gain = np.zeros((len(SESSIONS), len(HAND_OVERS)))
+    for row, sessions in enumerate(SESSIONS):
         history, shown, truth = replay.after(sessions)
         queries = Queries(
             users=np.full(len(replay.new), -1, np.int32), histories=history, now=replay.train.cutoff
@@ -325,10 +329,14 @@ def _fit_hand_over(replay: Replay, fitted: Fitted, placed: Placement, taste: Ial
         own = taste.vectors(queries)
         for i, k0 in enumerate(HAND_OVERS):
             vectors = blend.vectors(own, prior, np.diff(shown.indptr), k0)
-            total[i] += mean_gain(blend.index.top_many(vectors, DEPTH, exclude=shown).items, truth)
-    k0 = HAND_OVERS[best_of(total.tolist())]
+            gain[row, i] = mean_gain(blend.index.top_many(vectors, DEPTH, exclude=shown).items, truth)
+    total = gain.sum(axis=0)
+    worst = (gain - np.maximum(gain[:, :1], gain[:, -1:])).min(axis=0)
+    fair = worst >= min(worst.max(), 0.0)
+    chosen = best_of(np.where(fair, total, -np.inf).tolist())
+    k0 = HAND_OVERS[chosen]
     metrics = fitted.metrics | {
-        "replay_blend_ndcg_at_20": float(total.max()) / len(SESSIONS),
+        "replay_blend_ndcg_at_20": float(total[chosen]) / len(SESSIONS),
         "replay_taste_ndcg_at_20": float(total[0]) / len(SESSIONS),
     }
     note = f"Weights chosen on a replay with {len(replay.new):,} users made new."

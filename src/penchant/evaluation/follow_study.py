@@ -28,7 +28,7 @@ from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress, Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Queries
-from penchant.models.lookalike import Lookalike
+from penchant.models.lookalike import Lookalike, LookalikeModel
 
 HELD_OUT = 0.2
 CHANGED = 0.02
@@ -106,10 +106,11 @@ def study_follows(
     comparisons: list[Comparison] = []
     behaviour = None
     if len(snapshot.interactions):
-        behaviour, known = _known_users(snapshot, settings, recipe, author, k, seed, notes)
+        task = _Task(settings=settings, recipe=recipe, author=author, k=k, seed=seed)
+        behaviour, known = _known_users(snapshot, task, notes)
         comparisons += known
         progress.advance(note="users with a history")
-        comparisons += _new_users(snapshot, settings, recipe, author, k, seed, notes)
+        comparisons += _new_users(snapshot, task, notes)
         progress.advance(note="new users")
     return FollowStudy(
         graph=graph,
@@ -199,50 +200,54 @@ def _lasting(graph: FollowGraph, settings: GraphSettings, labels: Rows, seed: in
     return kept(afresh, labels), kept(_found(fewer, settings, rng, labels).labels, labels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is recommended by, and measured how."""
+
+    settings: GraphSettings
+    recipe: Lookalike
+    author: str
+    k: int
+    seed: int
+
+    def models(self, train: Snapshot) -> dict[str, LookalikeModel]:
+        """Train without the graph and with the community as a column."""
+        only = msgspec.structs.replace(self.settings, columns=[COMMUNITY])
+        told = with_graph(train, only, rng=derive(self.seed, "graph"))
+        return {
+            name: self.recipe.train(each, rng=derive(self.seed, "study"), progress=Silent())
+            for name, each in ((WITHOUT, train), (COMMUNITY, told))
+        }
+
+
 def _known_users(
-    snapshot: Snapshot,
-    settings: GraphSettings,
-    recipe: Lookalike,
-    author: str,
-    k: int,
-    seed: int,
-    notes: list[str],
+    snapshot: Snapshot, task: _Task, notes: list[str]
 ) -> tuple[Interval | None, list[Comparison]]:
     """Cut at one moment: do people take what those they follow made, and is it recommended to them?"""
     try:
-        split = split_for(snapshot, "time", seed=seed)
+        split = split_for(snapshot, "time", seed=task.seed)
     except InputError as error:
         notes.append(f"Users with a history are left out: {error.what}")
         return None, []
-    authors = Authors.of(split.train, author)
-    lists = {
-        name: answers(recipe.train(train, rng=derive(seed, "study"), progress=Silent()), split, k)
-        for name, train in _trains(split.train, settings, seed).items()
-    }
-    later = snapshot.interactions.select(snapshot.interactions.timestamp >= split.now)
+    lists = {name: answers(model, split, task.k) for name, model in task.models(split.train).items()}
+    rng = derive(task.seed, "study", "bootstrap")
+    authors = Authors.of(split.train, task.author)
+    behaviour = None
     if authors is not None:
-        lists[FOLLOWED] = _with_places(
-            lists[WITHOUT], authors, split.subjects, _newest(split.train), split.exclude
-        )
-    rng = derive(seed, "study", "bootstrap")
+        newest = _newest(split.train)
+        lists[FOLLOWED] = _with_places(lists[WITHOUT], authors, split.subjects, newest, split.exclude)
+        later = snapshot.interactions.select(snapshot.interactions.timestamp >= split.now)
+        behaviour = behaviour_lift(authors, later, rng=rng)
     found = compare_arms("users with a history", lists, split.truth, split.subjects, authors, rng=rng)
-    return None if authors is None else behaviour_lift(authors, later, rng=rng), [found]
+    return behaviour, [found]
 
 
-def _new_users(
-    snapshot: Snapshot,
-    settings: GraphSettings,
-    recipe: Lookalike,
-    author: str,
-    k: int,
-    seed: int,
-    notes: list[str],
-) -> list[Comparison]:
+def _new_users(snapshot: Snapshot, task: _Task, notes: list[str]) -> list[Comparison]:
     """Hide all that some users did, not whom they follow: what do they get, and is it what they took?"""
     pairs = snapshot.pairs()
     graph = FollowGraph.of(snapshot.follows, snapshot.n_users)
     eligible = np.flatnonzero((np.diff(pairs.indptr) > 0) & (np.diff(graph.ties.indptr) > 0))
-    rng = derive(seed, "study", "new users")
+    rng = derive(task.seed, "study", "new users")
     new = np.sort(rng.choice(eligible, min(len(eligible) // 5, _MOST_NEW), replace=False)).astype(np.int32)
     hidden = np.zeros(snapshot.n_users, np.bool_)
     hidden[new] = True
@@ -253,20 +258,12 @@ def _new_users(
     if len(new) < 2:
         notes.append("New users are left out: too few users have both follows and interactions.")
         return []
-    lists: dict[str, Rows] = {}
-    for name, told in _trains(train, settings, seed).items():
-        model = recipe.train(told, rng=derive(seed, "study"), progress=Silent())
-        lists[name] = model.top_many(Queries(users=new, now=train.cutoff), k).items
-    authors = Authors.of(train, author)
+    asked = Queries(users=new, now=train.cutoff)
+    lists = {name: model.top_many(asked, task.k).items for name, model in task.models(train).items()}
+    authors = Authors.of(train, task.author)
     if authors is not None:
         lists[FOLLOWED] = _with_places(lists[WITHOUT], authors, new, _newest(train), None)
     return [compare_arms("new users", lists, truth.take(new), new, authors, rng=rng)]
-
-
-def _trains(train: Snapshot, settings: GraphSettings, seed: int) -> dict[str, Snapshot]:
-    only = msgspec.structs.replace(settings, columns=[COMMUNITY])
-    told = with_graph(train, only, rng=derive(seed, "graph"))
-    return {WITHOUT: train, COMMUNITY: told}
 
 
 def _newest(train: Snapshot) -> Rows:

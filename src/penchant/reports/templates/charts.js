@@ -38,14 +38,14 @@
     const { label: yLabel, ...y } = chart.y;
     const { label: xLabel, ...x } = chart.x;
     const yAxis = bands.length
-      ? Plot.axisY({ label: null, tickSize: 0, lineWidth: (marginLeft - 14) / 12, textOverflow: "ellipsis" })
+      ? Plot.axisY({ label: yLabel, labelAnchor: "top", labelArrow: "none", tickSize: 0, lineWidth: (marginLeft - 14) / 12, textOverflow: "ellipsis" })
       : Plot.axisY({ label: yLabel, ticks: 5, labelArrow: "none" });
     const picture = Plot.plot({
       width,
-      height: chart.height ?? (bands.length ? 28 * bands.length + 58 : 300),
+      height: chart.height ?? (bands.length ? 28 * bands.length + 78 : 300),
       marginLeft,
       marginRight: 24,
-      marginTop: bands.length ? 8 : 28,
+      marginTop: 28,
       marginBottom: 46,
       style: { fontSize: "12px", background: "transparent", color: "var(--ink)" },
       x: { nice: true, ...x },

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def client(service: str, port: int, *, key: str = "AKSHOPALL", secret: str = "al
 
 
 @contextmanager
-def server(folder: Path, bucket: Path) -> Iterator[int]:
+def server(folder: Path, bucket: Path) -> Generator[int]:
     """Serve a new workspace in ``folder`` with ``bucket`` mounted as s3://data; give the port."""
     write_csvs(bucket)
     Workspace.init(folder).close()
@@ -80,11 +80,14 @@ def server(folder: Path, bucket: Path) -> Iterator[int]:
     secrets = {"SECRET_ALL": "all-secret", "SECRET_OTHER": "other-secret"}
     log = (folder / "server.log").open("w")
     server = subprocess.Popen(command, env={**os.environ, **secrets}, stdout=log, stderr=log)
-    for _ in range(300):
+    for _ in range(900):
         with suppress(OSError), socket.create_connection(("127.0.0.1", free), 0.2):
             break
         assert server.poll() is None, (folder / "server.log").read_text()
         time.sleep(0.1)
+    else:
+        server.kill()
+        raise AssertionError("the server does not start")
     yield free
     server.terminate()
     server.wait(20)
@@ -108,7 +111,7 @@ def write_csvs(bucket: Path) -> None:
 
 
 def wait(describe: Callable[[], dict[str, Any]], *, until: str = "ACTIVE") -> dict[str, Any]:
-    for _ in range(600):
+    for _ in range(1200):
         found = describe()
         if found["status"] == until:
             return found

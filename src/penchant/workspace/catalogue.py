@@ -9,6 +9,7 @@ from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
 from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_model import LookalikeModel
+from penchant.models.mf_sgd import Bpr, MfModel, MfSgd
 from penchant.models.neighbours import NeighbourModel
 from penchant.models.pinnersage import PinnerSage, PinnerSageModel
 from penchant.models.popularity import Popularity, PopularityModel
@@ -29,6 +30,8 @@ RECIPES: dict[str, type[Recipe]] = {
         Rp3Beta,
         Recent,
         Blend,
+        MfSgd,
+        Bpr,
         CoVisitation,
         Prod2Vec,
         PinnerSage,
@@ -48,6 +51,7 @@ MODELS: dict[str, type[Model]] = {
         EaseModel,
         RecentModel,
         BlendModel,
+        MfModel,
         CoVisitationModel,
         Prod2VecModel,
         PinnerSageModel,

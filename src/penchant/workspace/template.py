@@ -31,6 +31,8 @@ TEMPLATE = """\
 recipe = "ials"
 # The recipe "lookalike" uses the columns of the users table too: somebody without a history gets what people
 # like them want, and is handed over to their own taste at a speed learnt from your data.
+# Others, such as "ease", "item_knn" and "blend": docs/recipes.md says which is for what, and "penchant tune
+# for_you" searches better settings.
 
 [recipes.trending]
 # What rises: the rate of events now against the window before.

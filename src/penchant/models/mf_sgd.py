@@ -1,0 +1,246 @@
+"""Matrix factorisation by stochastic gradients, with a choice of loss; `bpr` is the one that ranks pairs.
+
+The losses, their gradients and papers are in `penchant.models.mf_sgd_kernels`. A history that the model was
+not trained with gets its vector by the same steps, the items held still.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.random import Generator
+
+from penchant.data.snapshot import Snapshot
+from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
+from penchant.kernel.ids import Vocab
+from penchant.kernel.progress import Progress
+from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.best import alone
+from penchant.models.histories import Weighing, above, at_least
+from penchant.models.index import ExactIndex
+from penchant.models.mf_sgd_kernels import BPR, LOGISTIC, SOFTMAX, run
+
+_LOSSES = {"bpr": BPR, "logistic": LOGISTIC, "softmax": SOFTMAX}
+_FOLDS = 20  # passes over a history that is folded in
+_SEED = 88_172_645_463_325_252  # of the random numbers of every folding in
+_START = 0.1  # AdaGrad's first sum of squares: how large the first steps may be
+
+
+class SgdFields(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of factorisation by gradients.
+
+    Each pair counts once an epoch, however often it happened; only events that weigh above 0 make one.
+    ``negatives`` are drawn for each pair, ``rate`` is AdaGrad's step.
+    """
+
+    factors: int = 64
+    epochs: int = 30
+    rate: float = 0.05
+    regularization: float = 0.01
+    negatives: int = 4
+    initial_deviation: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "factors", "epochs", "negatives")
+        at_least(self, 0, "regularization")
+        above(self, 0, "rate", "initial_deviation")
+
+    def fit(
+        self, snapshot: Snapshot, loss: str, rng: Generator, progress: Progress, previous: Model | None
+    ) -> "MfModel":
+        """Train; whoever is in a ``previous`` model of as many factors starts from there."""
+        n, m, f = snapshot.n_users, snapshot.n_items, self.factors
+        seen = self.matrix(snapshot.interactions, n, m, now=snapshot.cutoff)
+        deviation = self.initial_deviation / np.sqrt(f)
+        x = (rng.standard_normal((n, f)) * deviation).astype(np.float32)
+        y = (rng.standard_normal((m, f)) * deviation).astype(np.float32)
+        b = np.zeros(m, np.float32)
+        if isinstance(previous, MfModel) and previous.user_factors.shape[1] == f:
+            _carry_over(previous, snapshot, x, y, b)
+        warm = np.flatnonzero(np.bincount(seen.indices, minlength=m)).astype(np.int32)
+        owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(seen.indptr))
+        of_x, of_y, of_b = (np.full(a.shape, _START, np.float32) for a in (x, y, b))
+        state = np.array([int(rng.integers(1, 2**62))])
+        progress.start(loss, self.epochs)
+        reached = 0.0
+        for _ in range(self.epochs):
+            order = rng.permutation(seen.nnz)
+            reached = run(
+                readonly(owner[order]),
+                readonly(seen.indices[order]),
+                seen.indptr,
+                seen.indices,
+                readonly(warm.view()),
+                x,
+                y,
+                b,
+                of_x,
+                of_y,
+                of_b,
+                np.float32(self.rate),
+                np.float32(self.regularization),
+                self.negatives,
+                _LOSSES[loss],
+                True,
+                state,
+            )
+            progress.advance(note=f"loss {reached:.4f}")
+        cold = np.ones(m, np.bool_)
+        cold[warm] = False
+        with_bias = np.concatenate([y, b[:, None]], axis=1)
+        with_bias[cold] = 0
+        x[np.diff(seen.indptr) == 0] = 0
+        return MfModel(
+            card=card_for(self, snapshot, metrics={"loss": float(reached)}),
+            items=snapshot.items,
+            users=snapshot.users,
+            user_factors=readonly(x),
+            index=ExactIndex.build(with_bias),
+        )
+
+
+class MfSgd(SgdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Factors by one of three losses: ``softmax`` over sampled items, ``logistic`` or ``bpr``."""
+
+    name: ClassVar[str] = "mf_sgd"
+
+    loss: Literal["softmax", "logistic", "bpr"] = "softmax"
+    negatives: int = 32
+
+    def train(
+        self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
+    ) -> "MfModel":
+        """Train."""
+        return self.fit(snapshot, self.loss, rng, progress, previous)
+
+
+class Bpr(SgdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bayesian personalised ranking: what happened above what did not."""
+
+    name: ClassVar[str] = "bpr"
+
+    def train(
+        self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
+    ) -> "MfModel":
+        """Train."""
+        return self.fit(snapshot, "bpr", rng, progress, previous)
+
+
+def _carry_over(previous: "MfModel", snapshot: Snapshot, x: F32, y: F32, b: F32) -> None:
+    at = previous.users.rows(snapshot.users.to_arrow())
+    x[at >= 0] = previous.user_factors[at[at >= 0]]
+    at = previous.items.rows(snapshot.items.to_arrow())
+    old = previous.index.by_row()[at[at >= 0]]
+    y[at >= 0], b[at >= 0] = old[:, :-1], old[:, -1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MfModel:
+    """Factors of users and, with their bias as the last column, of items.
+
+    A user is answered from the trained factor, or from the history that the query tells; who has neither gets
+    nothing. Items that nobody took are never given.
+    """
+
+    kind: ClassVar[str] = "mf_sgd"
+
+    card: Card
+    items: Vocab
+    users: Vocab
+    user_factors: F32  # (n_users, f), zeros for a user without interactions
+    index: ExactIndex
+
+    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the k items of the largest score."""
+        vector = self.vectors(alone(query))[0]
+        return self.index.top(vector, k, exclude=exclude) if vector.any() else Scored.none()
+
+    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
+        """Return the best k for each request."""
+        vectors = self.vectors(queries)
+        who = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
+        some = self.index.top_many(vectors[who], k, exclude=None if exclude is None else exclude.take(who))
+        items = np.full((len(queries), some.items.shape[1]), -1, np.int32)
+        scores = np.full(items.shape, -np.inf, np.float32)
+        items[who], scores[who] = some.items, some.scores
+        return Batch(items=readonly(items), scores=readonly(scores))
+
+    def score(self, query: Query, items: Rows) -> F32:
+        """Return the scores, NaN for an item nobody took or a user nothing is known of."""
+        vector = self.vectors(alone(query))[0]
+        if not vector.any():
+            return readonly(np.full(len(items), np.nan, np.float32))
+        return self.index.score(vector, items)
+
+    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the k items with the largest cosine, biases included."""
+        return self.index.similar(item, k, exclude=exclude)
+
+    def vectors(self, queries: Queries) -> F32:
+        """Return the vector of each request, a 1 for the bias last, (n, f + 1); zeros: nothing known."""
+        out = np.zeros((len(queries), self.user_factors.shape[1] + 1), np.float32)
+        known = queries.users >= 0
+        out[known, :-1] = self.user_factors[queries.users[known]]
+        if queries.histories is not None and len(queries.histories):
+            recipe = self._recipe()
+            told = recipe.matrix(queries.histories, len(queries), len(self.items), now=queries.now)
+            factors = self.index.by_row()
+            for i in np.unique(queries.histories.user):
+                out[i, :-1] = self._folded(recipe, told.row(int(i)), factors)
+        out[:, -1] = out[:, :-1].any(axis=1)
+        return readonly(out)
+
+    def arrays(self) -> Mapping[str, AnyArray]:
+        """Return all arrays to save."""
+        return {
+            **self.items.arrays("items"),
+            **self.users.arrays("users"),
+            **self.index.arrays(),
+            "user_factors": self.user_factors,
+        }
+
+    @classmethod
+    def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
+        """Open what `arrays` named, in place."""
+        return cls(
+            card=card,
+            items=Vocab.from_arrays(arrays, "items"),
+            users=Vocab.from_arrays(arrays, "users"),
+            user_factors=np.asarray(arrays["user_factors"]),
+            index=ExactIndex.open(arrays),
+        )
+
+    def _recipe(self) -> "MfSgd | Bpr":
+        return msgspec.convert(self.card.config, Bpr if self.card.recipe == Bpr.name else MfSgd)
+
+    def _folded(self, recipe: "MfSgd | Bpr", seen: Rows, factors: F32) -> F32:
+        """Return the vector of one history; always by the same random numbers."""
+        x = np.zeros((1, self.user_factors.shape[1]), np.float32)
+        mine = np.ascontiguousarray(seen[self.index.position[seen] >= 0])
+        if len(mine) == 0:
+            return x[0]
+        y, b = np.ascontiguousarray(factors[:, :-1]), np.ascontiguousarray(factors[:, -1])
+        loss = recipe.loss if isinstance(recipe, MfSgd) else "bpr"
+        run(
+            readonly(np.zeros(_FOLDS * len(mine), np.int32)),
+            readonly(np.tile(mine, _FOLDS)),
+            readonly(np.array([0, len(mine)], np.int64)),
+            readonly(mine),
+            readonly(np.sort(self.index.rows)),
+            x,
+            y,
+            b,
+            np.full(x.shape, _START, np.float32),
+            np.empty((0, 0), np.float32),
+            np.empty(0, np.float32),
+            np.float32(recipe.rate),
+            np.float32(recipe.regularization),
+            recipe.negatives,
+            _LOSSES[loss],
+            False,
+            np.array([_SEED]),
+        )
+        return x[0]

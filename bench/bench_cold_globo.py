@@ -27,6 +27,7 @@ from penchant.models.lookalike_replay import gains, without
 
 K = 20
 WINDOW = 2 * DAY
+# "faded", popularity at the half-life of ours, is beside the three of the bar: what attributes alone add.
 CHOOSE = ("2017-10-08", "2017-10-11")
 MEASURE = ("2017-10-11", "2017-10-16")
 READERS = 150  # an hour, at most
@@ -96,7 +97,7 @@ def main(*, quick: bool) -> dict[str, object]:
         print(f"  {name}: {value['mean']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]")
     return {
         "bar": "never below global, recent or segment popularity (interval)",
-        "met": all(value["low"] >= 0 for value in differences.values()),
+        "met": all(value["low"] >= 0 for name, value in differences.items() if "faded" not in name),
         "data": "Globo news, G1 (Moreira et al. 2018)",
         "protocol": (__doc__ or "").replace("\n", " "),
         "readers": int(sum(len(hour[chosen["ours"]][0]) for hour in hours)),

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from penchant.cli.main import run
 from penchant.http.app import create_app
+from penchant.http.audience_jobs import AudienceJobs
 from penchant.http.audience_store import AudienceStore, Step
 from penchant.http.audience_work import Told, held, work
+from penchant.kernel.clock import SystemClock
 from penchant.workspace.service import Workspace
 
 PEOPLE = 300
@@ -169,6 +171,19 @@ def test_jobs_survive_a_killed_server_and_give_up_in_the_end(folder: Path, store
     assert store.job(lost).tries == 2
     for job in store.jobs():
         store.remove(job)
+
+
+def test_a_process_that_never_begins_is_not_started_for_ever(folder: Path, store: AudienceStore) -> None:
+    jobs, audience = AudienceJobs(store, SystemClock()), submitted(folder)
+    for tries in (1, 2):
+        jobs.ended_early(audience)
+        assert (store.job(audience).status, store.job(audience).tries) == ("queued", tries)
+    jobs.ended_early(audience)
+    assert store.job(audience).status == "failed"
+    jobs.ended_early(audience)  # what has ended stays as it is
+    assert store.job(audience).tries == 3
+    store.remove(store.job(audience))
+    jobs.ended_early(audience)
 
 
 def test_progress_is_written_while_it_works(folder: Path, store: AudienceStore) -> None:

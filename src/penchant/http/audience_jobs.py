@@ -15,6 +15,7 @@ from penchant.http.audience_store import AudienceStore, Job
 from penchant.http.audience_work import held
 from penchant.http.errors import Problem
 from penchant.kernel.clock import Clock
+from penchant.kernel.errors import NotFound
 
 _LOGGER = logging.getLogger("penchant.http.audiences")
 _LOOK_SECONDS = 0.5
@@ -86,3 +87,11 @@ class AudienceJobs:
             raise
         if code != 0:
             _LOGGER.error("the process of audience %s ended with %d", job.audience_id, code)
+            await asyncio.to_thread(self.ended_early, job.audience_id)
+
+    def ended_early(self, audience_id: str) -> None:
+        """Count a try of a job whose process ended before it could, so that nobody starts it for ever."""
+        with contextlib.suppress(NotFound):  # deleted meanwhile
+            job = self.store.job(audience_id)
+            if job.status == "queued":
+                self._again(replace(job, tries=job.tries + 1))

@@ -254,6 +254,7 @@ def killed(whole: Path, folder: Path, moment: int) -> "subprocess.CompletedProce
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.timeout(400)  # some fifteen processes, on a busy machine
 def test_a_kill_at_any_moment_leaves_before_or_after(tmp_path: Path) -> None:
     quick = SETTINGS.replace('recipe = "ials"\nfactors = 4\nepochs = 2', 'recipe = "popularity"')
     whole = fill(tmp_path / "whole", quick)

@@ -358,6 +358,14 @@ def test_topics_stand_in_for_categories() -> None:
     assert len(np.unique(persona)) == 3  # as many as kinds of people
 
 
+def test_who_took_nearly_everything_is_left_out() -> None:
+    sample = sample_users(town(), SMALL, rng=derive(0, "s"))
+    tight = SimulationSettings(known_share=0.6, candidates=48, slots=12, visits=3, known_users=100)
+    known = make_scene(sample, tight, category="category", rng=derive(0, "s")).known
+    assert ((~known.taken).sum(axis=1) >= 36).all()
+    assert known.n_new < len(known.users) < known.n_new + 100
+
+
 def test_too_little_is_refused_with_a_reason() -> None:
     few = town().before(86400.0 * 3)
     with pytest.raises(InputError, match="too few to simulate from"):

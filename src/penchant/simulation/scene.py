@@ -135,6 +135,9 @@ def make_scene(
     taken = np.zeros((len(users), sample.n_items), np.bool_)
     for at, user in enumerate(users):
         taken[at, own.row(int(user))] = True
+    # Whoever took most of what is on offer cannot be shown feeds of new things.
+    enough = (~taken[:, items]).sum(axis=1) >= settings.slots * settings.visits
+    users, taken = users[enough], taken[enough]
     known = Known(
         past=past,
         users=readonly(users),

@@ -88,9 +88,7 @@ class CodeWriter:
 
     def write_cells(self, first: int, m: int, cells: Iterable[Cells]) -> None:
         """Store the features of users first..first+m-1 from parts of the long table; no pair comes twice."""
-        rows = np.zeros(
-            (m, len(self.edges)), np.uint8
-        )  # a user's cells share a page
+        rows = np.zeros((m, len(self.edges)), np.uint8)  # a user's cells share a page
         self.counts[:, 0] += m
         for part in cells:
             scatter(part, self.edges, rows, self.counts)

@@ -164,8 +164,8 @@ fallback = "popular"
 [personas]
 # How many groups; without this line the elbow of the curve of spread against number chooses.
 # k = 6
-# What groups share: "attributes", or "behaviour" (tastes; who has no history is placed by attributes), and the
-# dimensions of taste.
+# What groups share: "attributes", or "behaviour" (tastes; who has no history is placed by attributes), and
+# the dimensions of taste.
 # space = "attributes"
 # factors = 32
 # The item column by whose values behaviour is summed, the window, and how many categories are told apart.

@@ -1,12 +1,14 @@
 """Running a plan: never fewer than asked while items are left, fail open past sources, the trace adds up."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import Generator
 
 from penchant.feed.bridge import Bridge
 from penchant.feed.live import Live, as_rows
@@ -187,6 +189,28 @@ def test_a_mixer_that_repeats_itself_is_a_defect() -> None:
 
     with pytest.raises(Defect, match="an item twice"):
         answer(plan_of(Gives("a", [1, 2, 3]), mixer=Repeats()), k=3)
+
+
+def test_events_between_two_questions_neither_repeat_nor_lose_an_item() -> None:
+    class Moves(Gives):
+        def fetch(self, request: Request, k: int) -> Candidates:
+            found = super().fetch(request, k)
+            self.rows = self.rows[::-1]
+            return found
+
+    class Keeps(Single):
+        def mix(
+            self, request: Request, ranked: Mapping[str, Candidates], *, rng: Generator
+        ) -> tuple[Slot, ...]:
+            given.extend(ranked["a"].items.tolist())
+            return super().mix(request, ranked, rng=rng)
+
+    given: list[int] = []
+    moves = Moves("a", list(range(N)))
+    answer(plan_of(moves, rules=(Without("gone", list(range(15))),), mixer=Keeps()), k=5)
+    assert len(moves.asked) > 1
+    assert len(set(given)) == len(given)
+    assert set(range(N - 5, N)) <= set(given)
 
 
 def test_a_slow_source_costs_its_successors_not_the_feed() -> None:

@@ -175,15 +175,13 @@ class _Run:
         ask = wanted + min(len(request.history) + self.fetched.excluded, _SPARE_MOST)
         if self._rate < _FEW:  # a third more than enough, if no more of this source pass than of the last
             ask = min(max(ask, int(4 / 3 * wanted / self._rate)), ask * _MOST)
-        kept = _none(source.name)
-        judged = 0
+        kept = found = _none(source.name)
         while True:
-            found = self._fetch(source, ask)
-            # A rule judges each candidate on its own, and what was found before comes first again.
-            kept = _joined(kept, self._judged(_behind(found, judged), self.plan.rules))
-            judged = len(found)
-            if judged:
-                self._rate = max(len(kept), 1) / judged
+            before, found = found, self._fetch(source, ask)
+            # A rule judges each candidate on its own, so those found before were judged already.
+            kept = _joined(kept, self._judged(_beyond(found, before), self.plan.rules))
+            if len(found):
+                self._rate = max(len(kept), 1) / len(found)
             ranked = self._ranked(kept)
             if len(ranked) >= k or len(found) < ask or ask >= len(request.catalogue):
                 return ranked
@@ -285,12 +283,9 @@ def _none(source: str) -> Candidates:
     return Candidates(source=source, items=empty, scores=readonly(np.zeros(0, np.float32)))
 
 
-def _behind(candidates: Candidates, start: int) -> Candidates:
-    if start == 0:
-        return candidates
-    return Candidates(
-        source=candidates.source, items=candidates.items[start:], scores=candidates.scores[start:]
-    )
+def _beyond(found: Candidates, before: Candidates) -> Candidates:
+    """Return the candidates whose items were not found ``before``: events may have moved their order since."""
+    return found if len(before) == 0 else found.select(~np.isin(found.items, before.items))
 
 
 def _joined(first: Candidates, second: Candidates) -> Candidates:

@@ -284,7 +284,7 @@ def _none(source: str) -> Candidates:
 
 
 def _beyond(found: Candidates, before: Candidates) -> Candidates:
-    """Return the candidates whose items were not found ``before``: events may have moved their order since."""
+    """Return the candidates not found ``before``, by item: events may have moved their order since."""
     return found if len(before) == 0 else found.select(~np.isin(found.items, before.items))
 
 

@@ -12,8 +12,6 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import numpy as np
 from numpy.random import Generator
-from scipy.stats import rankdata
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from penchant.audiences.learners import Additive, Model, forest_of, gather
@@ -82,6 +80,8 @@ def score(
                 population, pool, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
             )
     found = score_all(population, fitted, progress=quiet)
+    from scipy.stats import rankdata  # heavy: only here
+
     ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
     return np.mean(list(ranked.values()), axis=0), ranked
 
@@ -236,6 +236,8 @@ def _tastes(config: Ensemble) -> Fit:
 def _logistic(values: F32, positive: Any, weight: F64, c: float) -> tuple[F64, float]:
     """Fit a ridge logistic regression on standardised columns; return slopes and offset for raw ones."""
     mean, spread = values.mean(0), values.std(0) + np.float32(1e-6)
+    from sklearn.linear_model import LogisticRegression  # heavy: only here
+
     model: Any = LogisticRegression(C=c, max_iter=300)
     model.fit((values - mean) / spread, positive, sample_weight=weight / weight.mean())
     slope = (model.coef_[0] / spread).astype(np.float64)

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.random import Generator
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from penchant.kernel.arrays import F32, I64
@@ -67,6 +66,8 @@ def _strength(points: F32, k: int, rng: Generator) -> float:
 
 def _groups(points: F32, others: F32, k: int, *, seed: int) -> tuple[I64, I64]:
     """Return the k-means groups of ``points`` (n,), and those their centres give ``others`` (m,)."""
+    from sklearn.cluster import KMeans  # heavy: only here
+
     model: Any = KMeans
     fitted = model(k, n_init=3, random_state=seed).fit(points)
     return fitted.labels_, fitted.predict(others)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 import numpy as np
 from numpy.random import Generator
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
 
 from penchant.audiences.modes import Modes
 from penchant.kernel.arrays import F64, Bools, Rows
@@ -49,6 +49,8 @@ def auc(score: F64, positive: Bools) -> Interval:
     n1, n0 = int(positive.sum()), int((~positive).sum())
     if n1 == 0 or n0 == 0:
         return Interval(value=0.5, low=0.0, high=1.0)
+    from scipy.stats import rankdata  # heavy: only here
+
     ranks = rankdata(score)
     value = (ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
@@ -74,7 +76,8 @@ def auc_within(score: F64, positive: Bools, stratum: Rows) -> Interval:
 
 def quintiles(spend: F64) -> Rows:
     """Return the fifth (0..4) that each of n people belongs to by spend; equal spend is split by position."""
-    order = rankdata(spend, "ordinal") - 1
+    order = np.empty(len(spend), np.int64)
+    order[np.argsort(spend, kind="stable")] = np.arange(len(spend))
     return np.minimum(order * 5 // max(len(spend), 1), 4).astype(np.int32)
 
 
@@ -129,7 +132,7 @@ def difference(hits: int, n: int, control_hits: int, control_n: int) -> tuple[In
     high = gap + np.hypot(treated.high - treated.value, control.value - control.low)
     pooled = (hits + control_hits) / (n + control_n)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / control_n))
-    p_value = float(2 * norm.sf(abs(gap) / error)) if error > 0 else 1.0
+    p_value = float(2 * ndtr(-abs(gap) / error)) if error > 0 else 1.0
     return Interval(value=gap, low=float(low), high=float(high)), p_value
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from scipy.stats import kstest
 
 from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import F64, Rows, readonly
@@ -208,6 +207,8 @@ def _slice_of(given: IdList, matched: Matched, snapshot: Snapshot) -> Iterable[F
     Each order's places are compared with an even spread (Kolmogorov and Smirnov); the list must also fill
     less than half of that order to be called a slice.
     """
+    from scipy.stats import kstest  # heavy: only here
+
     orders = {"ids": np.arange(snapshot.n_users, dtype=np.float64)}
     first = np.full(snapshot.n_users, np.inf)
     np.minimum.at(first, snapshot.interactions.user, snapshot.interactions.timestamp)

@@ -27,7 +27,7 @@ def forget(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Take people out of the log, the snapshots and the models, for good.
+    """Take people out for good: log, snapshots, models.
 
     Models that are served are trained again without them.
 

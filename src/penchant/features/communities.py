@@ -13,8 +13,6 @@ import scipy.sparse as sp
 from numpy.random import Generator
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.sparse.linalg import eigsh
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from penchant.features.communities_leiden import leiden
 from penchant.features.graph import FollowGraph, graph_features
@@ -119,6 +117,8 @@ def silhouette(ties: Csr, labels: Rows, *, rng: Generator) -> float:
     if not 1 < len(np.unique(labels[rows])) < len(rows):
         return 0.0
     points = spectral_points(ties, _DIMENSIONS, rows=True)
+    from sklearn.metrics import silhouette_score  # heavy: only here
+
     return float(silhouette_score(points[rows], labels[rows]))
 
 
@@ -200,6 +200,8 @@ def _k_means(points: F32, among: AnyArray, k: int, rng: Generator) -> Rows:
     distinct = len(np.unique(points[among], axis=0))
     if distinct == 0:
         return labels
+    from sklearn.cluster import KMeans  # heavy: only here
+
     make: Any = KMeans  # scikit-learn's own types narrow n_init to text
     fit = make(min(k, distinct), n_init=_KMEANS_STARTS, random_state=int(rng.integers(1 << 31)))
     labels[among] = fit.fit_predict(points[among].astype(np.float64))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from penchant.data.snapshot import Snapshot
@@ -55,6 +54,8 @@ def taste(
         return readonly(np.zeros((len(rows), 0), np.float32))
     step = -(-len(rows) // _LEARN_FROM)
     with threadpool_limits(1):  # the sum of a product depends on how many threads share it
+        from sklearn.utils.extmath import randomized_svd  # heavy: only here
+
         svd: Any = randomized_svd
         _, _, components = svd(matrix[::step], dims, n_iter=7, random_state=0)
         found = matrix @ components.T

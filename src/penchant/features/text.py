@@ -15,8 +15,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from msgspec import Meta
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from penchant.data.snapshot import Snapshot
@@ -98,6 +96,8 @@ def tfidf(texts: Sequence[str], dimensions: int) -> F32:
     The same texts give the same bytes.
     """
     rare = _RARE if len(texts) > 20 else 1
+    from sklearn.feature_extraction.text import TfidfVectorizer  # heavy: only here
+
     make: Any = TfidfVectorizer
     counter = make(
         sublinear_tf=True, ngram_range=(1, 2), min_df=rare, max_features=_WORDS, strip_accents="unicode"
@@ -109,6 +109,8 @@ def tfidf(texts: Sequence[str], dimensions: int) -> F32:
     d = min(dimensions, min(matrix.shape) - 1)
     if d < 1:
         return readonly(matrix.toarray().astype(np.float32))
+    from sklearn.utils.extmath import randomized_svd  # heavy: only here
+
     svd: Any = randomized_svd
     with threadpool_limits(1):  # the sum of a product depends on how many threads share it
         _, _, components = svd(matrix, d, n_iter=5, random_state=0)

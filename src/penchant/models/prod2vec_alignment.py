@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from penchant.kernel.arrays import F32, F64, Bools, Rows, readonly
 from penchant.kernel.errors import InputError
@@ -107,6 +106,8 @@ def content_pairs(a: Content, b: Content, *, least: float = 0.5) -> tuple[Rows, 
     Alike is the cosine of words and of parts of words by TF-IDF, halved where both name a category and it is
     another, and times exp(-|log price ratio|) to the power 1/4 where both name a price.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # heavy: only here
+
     words = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True)
     both = words.fit_transform([*a.text, *b.text]).tocsr()
     left, right = both[: len(a.text)], csr_array(both[len(a.text) :].T)

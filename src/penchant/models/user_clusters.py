@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from penchant.kernel.arrays import F32, I64, Rows, readonly
 from penchant.kernel.errors import InputError
@@ -85,6 +83,8 @@ def k_means(points: F32, k: int, *, rng: Generator, restarts: int = 8) -> Cluste
         raise InputError(f"cannot make {k} clusters of {n} users.", fix=f"Ask for 1 to {n}.")
     sample = points if n <= _SAMPLE else points[np.sort(rng.choice(n, _SAMPLE, replace=False))]
     seed = int(rng.integers(1 << 31))
+    from sklearn.cluster import KMeans  # heavy: only here
+
     make: Any = KMeans  # scikit-learn's own types narrow n_init to text
     first = make(k, n_init=restarts, random_state=seed, max_iter=100).fit(sample)
     if n <= _SAMPLE:
@@ -178,4 +178,6 @@ def _clusters(fitted: Any) -> Clusters:
 
 def _silhouette(points: F32, labels: Rows) -> float:
     found = len(np.unique(labels))
+    from sklearn.metrics import silhouette_score  # heavy: only here
+
     return float(silhouette_score(points, labels)) if 1 < found < len(points) else 0.0

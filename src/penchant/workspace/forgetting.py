@@ -151,6 +151,8 @@ def _finish(folder: Path, registry: Registry, log: SqliteLog, quarantine: Path) 
         removed=sorted(str(path.relative_to(folder)) for path in removed),
     )
     encoded = msgspec.json.format(msgspec.json.encode(receipt), indent=1)
+    for draft in (folder / RECEIPTS).glob(".*.tmp"):  # of a run that was killed while it wrote one
+        draft.unlink()
     write_atomically(folder / RECEIPTS / f"forgotten-{receipt.at:.0f}-{receipt.head}.json", encoded)
     log.settle()
     return receipt

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, final
 
@@ -30,9 +31,8 @@ def spark_session(master: str, **options: str) -> Any:
     remote = master.startswith("sc://")
     if not remote and not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
         raise NotReady("Spark needs Java 17 or newer.", fix="Put `java` on the PATH or set JAVA_HOME.")
-    from pyspark.sql import SparkSession
-
-    builder: Any = SparkSession.builder
+    # An extra that type checks go without.
+    builder: Any = import_module("pyspark.sql").SparkSession.builder
     builder = builder.remote(master) if remote else builder.master(master).appName("penchant")
     if master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

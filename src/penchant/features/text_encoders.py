@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,9 @@ def _universal() -> Encoder:
 
 def _model2vec(folder: Path) -> Encoder:
     try:
-        from model2vec import StaticModel
+        loader: Any = import_module("model2vec").StaticModel  # an extra that type checks go without
     except ImportError:
         raise NotReady("the package model2vec is not installed.", fix=_INSTALL) from None
-    loader: Any = StaticModel
     try:
         model = loader.from_pretrained(folder, force_download=False)
     except (OSError, ValueError, KeyError) as error:

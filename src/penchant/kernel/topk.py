@@ -195,7 +195,7 @@ def _screen_one(
                 scores[found] = s
                 found += 1
                 if s > heap[0]:
-                    _replace_least(heap, s)
+                    replace_least(heap, s)
                     bar = heap[0] - slack
     kept = 0
     for e in range(found):
@@ -227,7 +227,7 @@ def _dot_four(query: F32, factors: F32, first: int, n: int, out: F32) -> None:
 
 
 @kernel()
-def _replace_least(heap: F32, value: np.float32) -> None:
+def replace_least(heap: F32 | I64, value: np.float32 | np.int64) -> None:
     """Put ``value`` in place of the least of a binary heap."""
     n = len(heap)
     at = 0
@@ -309,21 +309,20 @@ def _tighten(k: int, slack: F32, counts: I64, positions: Rows, near: F32) -> Non
             counts[i] = _keep_best(k, slack, positions, near, i, int(counts[i]), spare)
 
 
-@kernel(fastmath=True)
-def _keep_best(k: int, slack: F32, positions: Rows, near: F32, i: int, count: int, spare: F32) -> int:
-    """Keep query i's best k and those within ``slack`` of them; ``spare[0]`` becomes the k-th best score."""
-    spare[:count] = near[i, :count]
-    low, high, wanted = 0, count - 1, k - 1
-    while low < high:  # quickselect, descending
-        pivot = spare[(low + high) // 2]
+@kernel()
+def largest_first(values: F32 | I64, k: int) -> None:
+    """Put the k largest first, the k-th largest last among them (quickselect, Hoare 1961)."""
+    low, high, wanted = 0, len(values) - 1, k - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
         left, right = low, high
         while left <= right:
-            while spare[left] > pivot:
+            while values[left] > pivot:
                 left += 1
-            while spare[right] < pivot:
+            while values[right] < pivot:
                 right -= 1
             if left <= right:
-                spare[left], spare[right] = spare[right], spare[left]
+                values[left], values[right] = values[right], values[left]
                 left += 1
                 right -= 1
         if wanted <= right:
@@ -331,9 +330,16 @@ def _keep_best(k: int, slack: F32, positions: Rows, near: F32, i: int, count: in
         elif wanted >= left:
             low = left
         else:
-            break
-    bar = spare[wanted] - slack[i]
-    spare[0] = spare[wanted]
+            return
+
+
+@kernel(fastmath=True)
+def _keep_best(k: int, slack: F32, positions: Rows, near: F32, i: int, count: int, spare: F32) -> int:
+    """Keep query i's best k and those within ``slack`` of them; ``spare[0]`` becomes the k-th best score."""
+    spare[:count] = near[i, :count]
+    largest_first(spare[:count], k)
+    bar = spare[k - 1] - slack[i]
+    spare[0] = spare[k - 1]
     kept = 0
     for e in range(count):
         if near[i, e] >= bar:

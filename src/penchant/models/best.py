@@ -8,6 +8,7 @@ import numpy as np
 from penchant.kernel.arrays import F32, I64, Csr, Rows, readonly
 from penchant.kernel.compiled import kernel
 from penchant.kernel.parallel import spread
+from penchant.kernel.topk import replace_least
 from penchant.models.base import Batch, Queries, Query, Scored
 
 _BLOCK = 32  # requests of one block: their scores stay in the caches
@@ -89,7 +90,7 @@ def select(
                     heap.sort()  # ascending is a heap with the least on top
                     least = score_of(heap[0], bits, as_integer)
             elif key > heap[0]:
-                push(heap, key)
+                replace_least(heap, key)
                 least = score_of(heap[0], bits, as_integer)
         for e in range(indptr[start + r], indptr[start + r + 1]):
             excluded[gone[e]] = False
@@ -105,21 +106,3 @@ def score_of(key: np.int64, bits: F32, as_integer: Rows) -> np.float32:
     high = key >> 32
     as_integer[0] = high ^ ((high >> 31) & _MASK)
     return bits[0]
-
-
-@kernel()
-def push(heap: I64, key: np.int64) -> None:
-    """Put ``key`` in place of the least of a binary heap."""
-    n = len(heap)
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= n:
-            break
-        if child + 1 < n and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = key

@@ -17,6 +17,7 @@ import numpy as np
 from penchant.kernel.arrays import F32, I64, Bools, Csr, Rows, readonly
 from penchant.kernel.compiled import kernel
 from penchant.kernel.parallel import available_threads, spread
+from penchant.kernel.topk import largest_first
 
 _MASK = 0x7FFFFFFF
 _TILE = 512  # pairs looked at together
@@ -303,34 +304,10 @@ def _score_tile(
 def _tighten(keys: I64) -> np.float32:
     """Put the better half first; return the least score among it."""
     k = len(keys) // 2
-    _better_first(keys, k)
+    largest_first(keys, k)
     bits = np.empty(1, np.float32)
     bits.view(np.int32)[0] = np.int32(keys[k - 1] >> 32)
     return bits[0]
-
-
-@kernel()
-def _better_first(keys: I64, k: int) -> None:
-    """Put the k largest first, the k-th largest last among them (quickselect, Hoare 1961)."""
-    low, high, wanted = 0, len(keys) - 1, k - 1
-    while low < high:
-        pivot = keys[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while keys[left] > pivot:
-                left += 1
-            while keys[right] < pivot:
-                right -= 1
-            if left <= right:
-                keys[left], keys[right] = keys[right], keys[left]
-                left += 1
-                right -= 1
-        if wanted <= right:
-            high = right
-        elif wanted >= left:
-            low = left
-        else:
-            return
 
 
 @kernel()
@@ -342,7 +319,7 @@ def _join(others: I64, number: Rows, keys: I64, held: Rows) -> None:
             keys[i, held[i]] = others[i, p]
             held[i] += 1
             if held[i] == 2 * k:
-                _better_first(keys[i], k)
+                largest_first(keys[i], k)
                 held[i] = k
 
 

@@ -18,6 +18,7 @@ from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.best import alone
 from penchant.models.index import ExactIndex
 from penchant.models.prod2vec_kernels import epoch
 from penchant.models.sessions import newest_sessions, sessions_of
@@ -279,11 +280,7 @@ class Prod2VecModel:
 
     def vector(self, query: Query) -> F32:
         """Return the direction of the last session (d,), zeros when nothing is known."""
-        user = readonly(np.array([query.user], np.int32))
-        told = query.history
-        if told is not None:
-            told = Interactions.of(user=np.zeros(len(told)), item=told.item, timestamp=told.timestamp)
-        return self.vectors(Queries(users=user, histories=told, now=query.now))[0]
+        return self.vectors(alone(query))[0]
 
     def vectors(self, queries: Queries) -> F32:
         """Return the direction of each request's last session (n, d)."""

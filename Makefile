@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/penchant demo $(ARGS)
 
 test: $(STAMP)
-	$(TEST_ENV) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

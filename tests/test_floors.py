@@ -16,7 +16,6 @@ FLOORS = {
     "personas": 4,
     "feed": 4,
     "evaluation": 4,
-    "experiments": 4,
     "simulation": 4,
     "workspace": 5,
     "reports": 6,

@@ -55,7 +55,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Personalization that a small team owns and runs: feeds, audiences, personas and experiments."""
+    """Personalization that a small team owns and runs: feeds, audiences and personas."""
     context.obj = Root(folder=folder, debug=debug)
 
 

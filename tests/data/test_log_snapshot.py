@@ -19,7 +19,8 @@ from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, UserPut
 from penchant.data.interactions import Interactions
 from penchant.data.log_rows import kind_of, to_batch
 from penchant.data.log_snapshot import snapshot_of
-from penchant.data.snapshot import Snapshot, _canonical_order, build_snapshot
+from penchant.data.snapshot import Snapshot, build_snapshot
+from penchant.data.snapshot_columns import canonical_order
 from penchant.data.sqlite_log import SqliteLog
 from penchant.kernel.errors import InputError
 from penchant.testing.memory_log import MemoryLog
@@ -254,14 +255,14 @@ def test_many_pieces_give_the_same_digest(tmp_path: Path, monkeypatch: pytest.Mo
         st.tuples(small, small, st.integers(0, 3), st.integers(0, 1), st.sampled_from([0.0, 1.0, np.nan]))
     )
 )
-def test_canonical_order_is_the_sort_by_all_columns(rows: list[tuple[int, int, int, int, float]]) -> None:
+def testcanonical_order_is_the_sort_by_all_columns(rows: list[tuple[int, int, int, int, float]]) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 5
     i = Interactions.of(
         user=columns[0], item=columns[1], timestamp=columns[2], event_type=columns[3], value=columns[4],
         event_types=("a", "b"),
     )  # fmt: skip
     oracle = np.lexsort((i.value, i.event_type, i.item, i.user, i.timestamp))
-    order = _canonical_order(i)
+    order = canonical_order(i)
     assert np.array_equal(np.arange(len(rows)) if order is None else order, oracle)
 
 

@@ -49,6 +49,12 @@ def import_(
     follows: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Follows; may be repeated.")
     ] = None,
+    actions: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Actions; may be repeated.")
+    ] = None,
+    action_interactions: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Responses to actions; may be repeated.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the import when a single row is bad.")
     ] = False,
@@ -63,9 +69,9 @@ def import_(
     Bad rows go to a quarantine file with their row number and the reason.
     """
     here = session(context, folder, json=json)
-    if not (users or items or interactions or follows):
+    if not (users or items or interactions or follows or actions or action_interactions):
         raise InputError(
-            "nothing to import.", fix="Give --users, --items, --interactions or --follows with a file."
+            "nothing to import.", fix="Give --users, --items or --interactions with a file; see --help."
         )
     with here.workspace() as workspace, here.progress() as progress:
         summary = workspace.import_files(
@@ -73,6 +79,8 @@ def import_(
             items=items or (),
             interactions=interactions or (),
             follows=follows or (),
+            actions=actions or (),
+            action_interactions=action_interactions or (),
             strict=strict,
             progress=progress,
         )

@@ -2,8 +2,8 @@
 
 A person is a user id and every session that an event of that user names: what was done in these sessions
 before the log-in is the person's too. Of the log goes what the person did, was served, is described by and
-follows, and who follows the person. An item stays, but the property that names its author goes when that is
-the person.
+follows, and who follows the person. An item or an action stays, but the property that names its author goes
+when that is the person.
 """
 
 from collections import Counter
@@ -23,6 +23,8 @@ _NAMED_BY: dict[str, tuple[str, ...]] = {
     "served": ("user_id",),
     "acted": ("user_id",),
     "followed": ("user_id", "followed_id"),
+    "offered": ("user_id",),
+    "responded": ("user_id",),
 }
 
 
@@ -44,9 +46,10 @@ class Gone:
         """Return the rule for users and for the sessions that their events name."""
         own = cls.of(users, author=author)
         sessions: set[str] = set()
-        for batch in log.scan("acted", columns=["user_id", "session_id"]):
-            theirs = batch.filter(pc.is_in(batch["user_id"], value_set=own.values))
-            sessions.update(pc.drop_null(theirs["session_id"]).to_pylist())
+        for kind in ("acted", "responded"):
+            for batch in log.scan(kind, columns=["user_id", "session_id"]):
+                theirs = batch.filter(pc.is_in(batch["user_id"], value_set=own.values))
+                sessions.update(pc.drop_null(theirs["session_id"]).to_pylist())
         return cls.of({*users, *map(anonymous, sessions)}, author=author)
 
     def looks_at(self, kind: str) -> tuple[str, ...]:
@@ -95,7 +98,7 @@ class Gone:
             for batch in log.scan(kind, columns=self.looks_at(kind)):
                 left = self.kept(kind, batch)
                 found[kind] += batch.num_rows - left.num_rows
-                if kind == "item_put" and not left.equals(batch):
+                if kind not in _NAMED_BY and not left.equals(batch):
                     found[kind] += pc.sum(pc.not_equal(left["properties"], batch["properties"])).as_py()
         return {kind: n for kind, n in found.items() if n}
 

@@ -53,6 +53,32 @@ COLUMNS: dict[str, Any] = {
             ("properties", pa.string()),  # JSON object or null
         ]
     ),
+    "action_put": pa.schema(
+        [("event_id", _ID), ("timestamp", _TIME), ("action_id", _ID), ("properties", pa.string())]
+    ),
+    "offered": pa.schema(
+        [
+            ("event_id", _ID),
+            ("timestamp", _TIME),
+            ("user_id", _ID),
+            ("feed", _ID),
+            ("model_version", _ID),
+            ("slots", pa.string()),  # as of served
+        ]
+    ),
+    "responded": pa.schema(
+        [
+            ("event_id", _ID),
+            ("timestamp", _TIME),
+            ("user_id", _ID),
+            ("action_id", _ID),
+            ("event_type", _ID),
+            ("impression", pa.list_(pa.string())),
+            ("recommendation_id", _ID),
+            ("session_id", _ID),
+            ("properties", pa.string()),  # JSON object or null
+        ]
+    ),
 }
 """The columns of each kind of event as a table, in bulk import, in sealed segments and in `scan`.
 

@@ -1,6 +1,6 @@
-"""The one vocabulary of what can happen. Everything Penchant knows arrived as one of these five events."""
+"""The one vocabulary of what can happen. Everything Penchant knows arrived as one of these events."""
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -77,7 +77,39 @@ class Acted(Event, frozen=True, kw_only=True, tag="acted"):
     properties: dict[str, Value] = {}
 
 
-AnyEvent: TypeAlias = ItemPut | UserPut | Followed | Served | Acted
+class ActionPut(Event, frozen=True, kw_only=True, tag="action_put"):
+    """An action, such as joining a club, appeared or changed; the latest put of an action wins as a whole."""
+
+    action_id: str
+    properties: dict[str, Value] = {}
+
+
+class Offered(Event, frozen=True, kw_only=True, tag="offered"):
+    """Actions were offered, as `Served` says it of items; a slot's ``item_id`` is an action's."""
+
+    user_id: str
+    feed: str
+    model_version: str
+    slots: list[ServedSlot]
+
+
+Outcome: TypeAlias = Literal["TAKEN", "NOT_TAKEN", "VIEWED"]
+OUTCOMES: tuple[Outcome, ...] = ("TAKEN", "NOT_TAKEN", "VIEWED")
+
+
+class Responded(Event, frozen=True, kw_only=True, tag="responded"):
+    """A user saw an action, took it or chose not to. ``impression`` lists the actions shown just then."""
+
+    user_id: str
+    action_id: str
+    event_type: Outcome
+    impression: list[str] | None = None
+    recommendation_id: str | None = None
+    session_id: str | None = None
+    properties: dict[str, Value] = {}
+
+
+AnyEvent: TypeAlias = ItemPut | UserPut | Followed | Served | Acted | ActionPut | Offered | Responded
 
 KINDS: dict[str, type[AnyEvent]] = {
     "item_put": ItemPut,
@@ -85,6 +117,9 @@ KINDS: dict[str, type[AnyEvent]] = {
     "followed": Followed,
     "served": Served,
     "acted": Acted,
+    "action_put": ActionPut,
+    "offered": Offered,
+    "responded": Responded,
 }
 """The tag on the wire and in the log -> the type. One vocabulary, one table."""
 

@@ -1,4 +1,4 @@
-"""Import: files of four tables into the event log, every row stored, known already, or in quarantine."""
+"""Import: files of tables into the event log, every row stored, known already, or in quarantine."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,8 @@ def import_files(
     items: Sequence[Path] = (),
     interactions: Sequence[Path] = (),
     follows: Sequence[Path] = (),
+    actions: Sequence[Path] = (),
+    action_interactions: Sequence[Path] = (),
     quarantine: Path,
     strict: bool = False,
     now: float,
@@ -46,11 +48,11 @@ def import_files(
         "items": items,
         "follows": follows,
         "interactions": interactions,
+        "actions": actions,
+        "action_interactions": action_interactions,
     }
     if not any(given.values()):
-        raise InputError(
-            "no file was named.", fix="Name at least one of users, items, interactions, follows."
-        )
+        raise InputError("no file was named.", fix=f"Name at least one of {', '.join(TABLES)}.")
     stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
     tables = [
         _TableImport(

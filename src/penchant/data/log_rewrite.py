@@ -22,7 +22,7 @@ from penchant.data.deletion import Gone
 from penchant.data.log_bulk import KEYS_FILE
 from penchant.data.log_errors import storage_errors
 from penchant.data.log_keys import keys_of, sorted_keys, write_run
-from penchant.data.log_rows import decode, encode, to_batch, to_events
+from penchant.data.log_rows import PUTS, decode, encode, to_batch, to_events
 from penchant.data.log_segments import NUMBER, Segment, SegmentWriter, read_segment
 from penchant.data.log_store import Store, TailRow, head_of, segments_between, tail_rows
 from penchant.kernel.arrays import I64
@@ -117,7 +117,7 @@ def _clean_tail(con: sqlite3.Connection, folder: Path, gone: Gone) -> None:
         kept = gone.kept(kind, batch.append_column(NUMBER, numbers))
         left = dict(zip(kept["number"].to_pylist(), to_events(kind, kept), strict=True))
         removed += [row for row in own if row[0] not in left]
-        if kind == "item_put":
+        if kind in PUTS:
             changed = [(encode(left[row[0]]), row[0]) for row in own if encode(left[row[0]]) != row[3]]
             con.executemany("UPDATE tail SET event = ? WHERE number = ?", changed)
     if not removed:

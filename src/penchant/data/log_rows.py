@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.data.eventlog import COLUMNS
-from penchant.data.events import KINDS, AnyEvent, ServedSlot, Value
+from penchant.data.events import KINDS, OUTCOMES, AnyEvent, ServedSlot, Value
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, pc
 from penchant.kernel.errors import Defect, InputError
 
@@ -20,8 +20,11 @@ _SLOTS = msgspec.json.Decoder(list[ServedSlot])
 PROPERTIES = msgspec.json.Decoder(dict[str, Value])
 """Reads the ``properties`` text of an event."""
 
+PUTS = ("item_put", "user_put", "action_put")
+"""The kinds that describe somebody or something; without properties they hold an empty object."""
+
 _OPTIONAL = {"event_id", "properties", "event_value", "impression", "recommendation_id", "session_id"}
-_DEFAULTS: dict[str, Any] = {"active": True, "event_type": "click"}
+_DEFAULTS: dict[tuple[str, str], Any] = {("followed", "active"): True, ("acted", "event_type"): "click"}
 
 
 def encode(event: AnyEvent) -> bytes:
@@ -73,7 +76,7 @@ def _column(kind: str, field: Any, events: Sequence[AnyEvent]) -> ArrowColumn:
     if field.name == "slots":
         values = [_ENCODER.encode(slots).decode() for slots in values]
     elif field.name == "properties":
-        none = None if kind == "acted" else "{}"
+        none = "{}" if kind in PUTS else None
         values = [_ENCODER.encode(properties).decode() if properties else none for properties in values]
     return pa.array(values, field.type)
 
@@ -133,8 +136,8 @@ def _conformed(kind: str, field: Any, batch: ArrowBatch) -> ArrowColumn:
             raise InputError(f"not a column of {field.type} ({error}).", where=where) from error
     else:
         column = pa.nulls(batch.num_rows, field.type)
-    if name in _DEFAULTS:
-        column = pc.fill_null(column, _DEFAULTS[name])
+    if (kind, name) in _DEFAULTS:
+        column = pc.fill_null(column, _DEFAULTS[kind, name])
     if name not in _OPTIONAL and column.null_count:
         raise InputError(f"{column.null_count} of {len(column)} values are missing.", where=where)
     if name == "timestamp" and not np.isfinite(column.to_numpy(zero_copy_only=False)).all():
@@ -143,11 +146,19 @@ def _conformed(kind: str, field: Any, batch: ArrowBatch) -> ArrowColumn:
         raise InputError("an event_id is empty.", where=where, fix="Leave it null to have one made.")
     if name == "event_value":
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
+    if kind == "responded" and name == "event_type":
+        _check_outcomes(column, where)
     if name == "impression" and column.flatten().null_count:
         raise InputError("an impression lists a missing item.", where=where)
     if name in ("properties", "slots"):
         _check_json(PROPERTIES if name == "properties" else _SLOTS, column, where)
     return column
+
+
+def _check_outcomes(column: ArrowColumn, where: str) -> None:
+    wrong = [name for name in pc.unique(column).to_pylist() if name not in OUTCOMES]
+    if wrong:
+        raise InputError(f"{wrong[0]!r} is none of {', '.join(OUTCOMES)}.", where=where)
 
 
 def _check_json(decoder: "msgspec.json.Decoder[Any]", column: ArrowColumn, where: str) -> None:

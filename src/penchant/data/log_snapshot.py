@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from penchant.data.actions import OFFERED, VIEWED
 from penchant.data.columns import typed_columns
 from penchant.data.eventlog import COLUMNS, ReadableLog
 from penchant.data.events import ANONYMOUS
-from penchant.data.snapshot import Snapshot, build_snapshot
+from penchant.data.snapshot import ActionTables, Snapshot, build_snapshot
 from penchant.kernel.arrays import I64
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, ArrowTable, pc
 from penchant.kernel.progress import Progress, Silent
@@ -28,14 +29,14 @@ def snapshot_of(
 ) -> Snapshot:
     """Make the snapshot of a log as of ``cutoff`` (seconds UTC), reading events numbered at most ``upto``.
 
-    Actions and follows count up to and at the cut-off. The latest put of a user or an item wins as a whole,
-    by time, then by number. Puts count whatever their time: a catalogue imported today describes the items of
-    last year. What was done in a session before an event gave it a user is that user's. A follow began with
-    the first `Followed` since the last one that ended it. The digest depends on what the events say, not on
-    how they are stored.
+    What users did and follows count up to and at the cut-off. The latest put of a user, an item or an action
+    wins as a whole, by time, then by number. Puts count whatever their time: a catalogue imported today
+    describes the items of last year. What was done in a session before an event gave it a user is that
+    user's. A follow began with the first `Followed` since the last one that ended it. The digest depends on
+    what the events say, not on how they are stored.
 
     Raises:
-        InputError: the log has neither an action nor an item, or properties that are not JSON.
+        InputError: the log has no interaction, no item and no action, or properties that are not JSON.
     """
     head = log.head() if upto is None else min(upto, log.head())
     source = _Source(log, head, progress)
@@ -48,6 +49,7 @@ def snapshot_of(
         users=_described(source, "user_put", "user_id"),
         follows=_current(follows) if follows.num_rows else None,
         impressions=_impressions(source, cutoff),
+        actions=_actions(source, cutoff),
         cutoff=cutoff,
         head=head,
     )
@@ -107,15 +109,16 @@ def _by_name(source: _Source, interactions: ArrowTable, *, cutoff: float | None)
         pc.unique(pa.chunked_array(strangers, pa.string())), start=len(ANONYMOUS), stop=None
     )
     names: dict[str, str] = {}
-    for batch in source.batches("acted", ["timestamp", "user_id", "session_id"]):
-        known = pc.and_(
-            pc.is_in(batch["session_id"], value_set=sessions),
-            pc.invert(pc.starts_with(batch["user_id"], ANONYMOUS)),
-        )
-        if cutoff is not None:
-            known = pc.and_(known, pc.less_equal(batch["timestamp"], cutoff))
-        found = batch.filter(known)
-        names.update(zip(found["session_id"].to_pylist(), found["user_id"].to_pylist(), strict=True))
+    for kind in ("acted", "responded"):
+        for batch in source.batches(kind, ["timestamp", "user_id", "session_id"]):
+            known = pc.and_(
+                pc.is_in(batch["session_id"], value_set=sessions),
+                pc.invert(pc.starts_with(batch["user_id"], ANONYMOUS)),
+            )
+            if cutoff is not None:
+                known = pc.and_(known, pc.less_equal(batch["timestamp"], cutoff))
+            found = batch.filter(known)
+            names.update(zip(found["session_id"].to_pylist(), found["user_id"].to_pylist(), strict=True))
     renamed = [
         pa.DictionaryArray.from_arrays(
             chunk.indices,
@@ -164,6 +167,74 @@ def _impressions(source: _Source, cutoff: float | None) -> Mapping[str, int]:
             if request not in explicit:
                 counts.update(slot.item_id for slot in slots.decode(text))
     return counts
+
+
+def _actions(source: _Source, cutoff: float | None) -> ActionTables | None:
+    """Return what is known of actions, None when nothing is.
+
+    What was shown beside the action responded to counts as offered to the user. So does every offer, unless
+    the app says itself what its users saw, by VIEWED or by impressions.
+    """
+    puts = _described(source, "action_put", "action_id")
+    columns = ["timestamp", "user_id", "action_id", "event_type"]
+    responses = source.table("responded", columns, cutoff=cutoff)
+    if puts is None and responses.num_rows == 0:
+        return None
+    shown = _shown_beside(source, cutoff)
+    if not shown and VIEWED not in pc.unique(responses["event_type"]).to_pylist():
+        shown = _offers(source, cutoff)
+    every = responses.select(columns)
+    if shown:
+        offered = _offered(shown)
+        every = pa.concat_tables([every, offered]) if every.num_rows else offered
+    seen = every.filter(pc.is_in(every["event_type"].cast(pa.string()), pa.array([VIEWED, OFFERED])))
+    counts = seen["action_id"].value_counts().to_pylist()
+    return ActionTables(
+        puts=puts,
+        responses=_by_name(source, every, cutoff=cutoff),
+        shown={count["values"]: count["counts"] for count in counts},
+    )
+
+
+def _shown_beside(source: _Source, cutoff: float | None) -> list[tuple[float, str, str]]:
+    """Return (time, user, action) of all that impressions list beside what was responded to."""
+    found: list[tuple[float, str, str]] = []
+    for batch in source.batches("responded", ["timestamp", "user_id", "action_id", "impression"]):
+        said = batch.filter(batch["impression"].is_valid()).to_pylist()
+        found += [
+            (row["timestamp"], row["user_id"], action)
+            for row in said
+            if cutoff is None or row["timestamp"] <= cutoff
+            for action in row["impression"]
+            if action != row["action_id"]
+        ]
+    return found
+
+
+def _offers(source: _Source, cutoff: float | None) -> list[tuple[float, str, str]]:
+    """Return (time, user, action) of all that was offered."""
+    slots = msgspec.json.Decoder(list[_SlotId])
+    found: list[tuple[float, str, str]] = []
+    for batch in source.batches("offered", ["timestamp", "user_id", "slots"]):
+        found += [
+            (row["timestamp"], row["user_id"], slot.item_id)
+            for row in batch.to_pylist()
+            if cutoff is None or row["timestamp"] <= cutoff
+            for slot in slots.decode(row["slots"])
+        ]
+    return found
+
+
+def _offered(shown: Sequence[tuple[float, str, str]]) -> ArrowTable:
+    times, users, actions = zip(*shown, strict=True)
+    return pa.table(
+        {
+            "timestamp": pa.array(times, pa.float64()),
+            "user_id": pa.array(users, pa.string()).dictionary_encode(),
+            "action_id": pa.array(actions, pa.string()).dictionary_encode(),
+            "event_type": pa.array([OFFERED] * len(shown), pa.string()).dictionary_encode(),
+        }
+    )
 
 
 def _described(source: _Source, kind: str, key: str) -> ArrowTable | None:

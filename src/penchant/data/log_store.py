@@ -14,7 +14,7 @@ from penchant.data.log_errors import storage_errors
 from penchant.data.log_segments import Segment
 from penchant.kernel.errors import Conflict, Defect, InputError, PenchantError
 
-FORMAT = 2
+FORMAT = 3  # 3: actions, their offers and responses
 PATIENCE = 30.0  # seconds to wait for another process
 _JOURNAL = 64 << 20  # bytes of write-ahead log kept for reuse
 

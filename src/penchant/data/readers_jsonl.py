@@ -23,6 +23,7 @@ _TYPES: dict[Role, tuple[type, ...]] = {
     "number": (str, int, float),
     "flag": (bool, str, int),
     "id list": (list, str),
+    "outcome": (str,),
 }
 
 

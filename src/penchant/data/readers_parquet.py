@@ -153,6 +153,7 @@ def _fits(kind: object, role: Role) -> bool:
         "number": text or number,
         "flag": text or number or pa.types.is_boolean(kind),
         "id list": text or is_list,
+        "outcome": text,
     }[role]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.data.eventlog import COLUMNS
-from penchant.data.events import MAX_ID_CHARACTERS
+from penchant.data.events import MAX_ID_CHARACTERS, OUTCOMES
 from penchant.data.quarantine import Fault, Reason
 from penchant.data.rows_properties import joined
 from penchant.data.rows_time import read_times, unit_of
@@ -107,6 +107,8 @@ class RowReader:
             return self._times(column, given)
         if column.role == "number":
             return _numbers(column, given)
+        if column.role == "outcome":
+            return _outcomes(column, given)
         return _flags(column, given) if column.role == "flag" else _id_lists(column, given)
 
     def _times(self, column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark]]:
@@ -166,6 +168,7 @@ _DETAILS: dict[Reason, str] = {
     "wrong_type": "{column} has the wrong type",
     "id_too_long": f"{{column}} is longer than {MAX_ID_CHARACTERS} characters",
     "bad_impression": f"{{column}} has an item id that is empty or over {MAX_ID_CHARACTERS} characters",
+    "bad_outcome": "{column} {value} is none of TAKEN, NOT_TAKEN and VIEWED",
     "bad_utf8": "{column} is not UTF-8",
 }
 
@@ -253,6 +256,14 @@ def _flags(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark]]
     wrong = wrong | np.asarray(pc.and_(pc.invert(known), text.is_valid()))
     value = pc.if_else(known, true, pa.scalar(None, pa.bool_()))
     return value, [Mark(which=wrong, reason="wrong_type", column=column.name)]
+
+
+def _outcomes(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark]]:
+    """Return responses as the log names them: ``Not Taken`` is NOT_TAKEN."""
+    text, wrong = as_text(given)
+    name = pc.replace_substring(pc.utf8_upper(pc.utf8_trim_whitespace(text)), " ", "_")
+    wrong = wrong | ~np.asarray(pc.is_in(name, pa.array(OUTCOMES)))
+    return name, [Mark(which=wrong, reason="bad_outcome", column=column.name)]
 
 
 def relist(lists: ArrowColumn, inner: ArrowColumn) -> ArrowColumn:

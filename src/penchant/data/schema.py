@@ -8,11 +8,11 @@ from typing import Literal, TypeAlias
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
 
-TableName: TypeAlias = Literal["users", "items", "interactions", "follows"]
+TableName: TypeAlias = Literal["users", "items", "interactions", "follows", "actions", "action_interactions"]
 
-Role: TypeAlias = Literal["id", "time", "number", "flag", "id list"]
+Role: TypeAlias = Literal["id", "time", "number", "flag", "id list", "outcome"]
 """How the values of a column are read: text of at most 256 characters, a point in time, a finite number,
-true or false, several ids joined by ``|``."""
+true or false, several ids joined by ``|``, one of `OUTCOMES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,35 @@ TABLES: dict[TableName, Table] = {
         ),
         has_properties=False,
     ),
+    "actions": Table(
+        name="actions",
+        kind="action_put",
+        columns=(
+            Column(name="action_id", role="id", required=True),
+            _WHEN,
+            _EVENT_ID,
+            Column(name="value", role="number", is_property=True),
+            Column(name="creation_timestamp", role="time", is_property=True),
+            Column(name="action_expiration_timestamp", role="time", is_property=True),
+            Column(name="repeat_frequency", role="number", is_property=True),
+        ),
+    ),
+    "action_interactions": Table(
+        name="action_interactions",
+        kind="responded",
+        columns=(
+            Column(name="user_id", role="id", required=True),
+            Column(name="action_id", role="id", required=True),
+            Column(name="timestamp", role="time", required=True),
+            Column(name="event_type", role="outcome", required=True),
+            Column(name="impression", role="id list"),
+            Column(name="recommendation_id", role="id"),
+            Column(name="session_id", role="id"),
+            _EVENT_ID,
+        ),
+    ),
 }
-"""The four tables. Where ``timestamp`` is optional, a row without one holds from the beginning: time 0."""
+"""The tables. Where ``timestamp`` is optional, a row without one holds from the beginning: time 0."""
 
 _OTHER_NAMES = {
     "user_id": ("uid", "user", "customer_id", "customer", "visitor_id", "member_id", "household_id"),

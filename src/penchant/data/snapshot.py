@@ -12,16 +12,25 @@ import pyarrow.parquet as pq
 
 from penchant.data.follows import Follows
 from penchant.data.interactions import Interactions
+from penchant.data.snapshot_columns import (
+    aligned,
+    canonical_order,
+    event_types_of,
+    shown_counts,
+    values_of,
+    vocab_of,
+)
 from penchant.data.snapshot_digest import content_digest
-from penchant.kernel.arrays import F32, I16, I64, AnyArray, Csr, Rows, open_arrays, readonly, save_arrays
-from penchant.kernel.arrow import ArrowColumn, ArrowTable
-from penchant.kernel.errors import Defect, InputError, NotFound
+from penchant.kernel.arrays import F32, I64, AnyArray, Csr, open_arrays, readonly, save_arrays
+from penchant.kernel.arrow import ArrowTable
+from penchant.kernel.errors import InputError, NotFound
 from penchant.kernel.folders import publish
 from penchant.kernel.ids import Vocab
 
-__all__ = ["Follows", "Snapshot", "build_snapshot"]
+__all__ = ["ActionTables", "Follows", "Snapshot", "build_snapshot"]
 
 FORMAT = 1
+ACTIONS = "actions"  # the folder of the snapshot of actions, inside
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +69,7 @@ class Snapshot:
     follows: Follows
     impressions: I64  # (n_items,) how often each item was shown, as far as the log says
     text: F32 | None = None  # (n_items, d) what the items' text says, zeros without text; None when not asked
+    actions: "Snapshot | None" = None  # of the same users: actions as its items, responses as interactions
 
     @property
     def n_users(self) -> int:
@@ -112,6 +122,7 @@ class Snapshot:
             head=self.head,
             impressions=self.impressions,
             text=self.text,
+            actions=self.actions if cutoff is None or self.actions is None else self.actions.before(cutoff),
         )
 
     def with_user_table(self, table: ArrowTable) -> "Snapshot":
@@ -132,6 +143,7 @@ class Snapshot:
             self.follows,
             self.text,
             self.cutoff,
+            None if self.actions is None else self.actions.digest,
         )
         return replace(self, digest=digest)
 
@@ -167,6 +179,8 @@ class Snapshot:
             )
             pq.write_table(self.user_table, draft / "users.parquet", compression="zstd")
             pq.write_table(self.item_table, draft / "items.parquet", compression="zstd")
+            if self.actions is not None:
+                self.actions.save(draft / ACTIONS)
             (draft / "snapshot.json").write_bytes(msgspec.json.encode(meta))
 
     @classmethod
@@ -221,7 +235,19 @@ class Snapshot:
             follows=Follows(follower=a["follower"], followed=a["followed"], timestamp=a["follow_timestamp"]),
             impressions=a["impressions"],
             text=a.get("text"),
+            actions=cls.open(folder / ACTIONS) if (folder / ACTIONS).exists() else None,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTables:
+    """What is known of actions: ``puts`` (action_id and properties), ``responses`` (user_id, action_id,
+    timestamp, event_type), and how often each action was shown.
+    """
+
+    puts: ArrowTable | None
+    responses: ArrowTable
+    shown: Mapping[str, int]
 
 
 def build_snapshot(
@@ -231,6 +257,7 @@ def build_snapshot(
     users: ArrowTable | None = None,
     follows: ArrowTable | None = None,
     impressions: Mapping[str, int] | None = None,
+    actions: ActionTables | None = None,
     cutoff: float | None = None,
     head: int = 0,
 ) -> Snapshot:
@@ -243,24 +270,26 @@ def build_snapshot(
     on content alone, not on the order of rows.
 
     Raises:
-        InputError: there is neither an interaction nor an item.
+        InputError: there is neither an interaction nor an item nor an action.
     """
     n = interactions.num_rows
-    if n == 0 and (items is None or items.num_rows == 0):
+    if n == 0 and (items is None or items.num_rows == 0) and actions is None:
         raise InputError("there are no interactions and no items.", fix="Import some with `penchant import`.")
     item_columns = [interactions["item_id"], *([items["item_id"]] if items is not None else [])]
     user_columns = [interactions["user_id"], *([users["user_id"]] if users is not None else [])]
     if follows is not None:
         user_columns += [follows["user_id"], follows["followed_id"]]
-    user_vocab, user_rows = _vocab(user_columns)
-    item_vocab, item_rows = _vocab(item_columns)
-    names, codes = _event_types(interactions)
+    if actions is not None:
+        user_columns.insert(0, actions.responses["user_id"])
+    user_vocab, user_rows = vocab_of(user_columns)
+    item_vocab, item_rows = vocab_of(item_columns)
+    names, codes = event_types_of(interactions)
     events = Interactions(
-        user=user_rows[0],
+        user=user_rows[0 if actions is None else 1],
         item=item_rows[0],
         timestamp=readonly(interactions["timestamp"].cast(pa.float64()).to_numpy()),
         event_type=readonly(codes),
-        value=readonly(_values(interactions)),
+        value=readonly(values_of(interactions)),
         event_types=names,
     )
     if follows is None:
@@ -278,77 +307,31 @@ def build_snapshot(
     return _assemble(
         users=user_vocab,
         items=item_vocab,
-        user_table=_aligned(users, "user_id", user_vocab),
-        item_table=_aligned(items, "item_id", item_vocab),
+        user_table=aligned(users, "user_id", user_vocab),
+        item_table=aligned(items, "item_id", item_vocab),
         interactions=events,
         follows=edges,
         cutoff=newest if cutoff is None else cutoff,
         head=head,
-        impressions=_shown(impressions or {}, item_vocab),
+        impressions=shown_counts(impressions or {}, item_vocab),
+        actions=None if actions is None else _of_actions(actions, user_vocab, cutoff=cutoff, head=head),
     )
 
 
-def _shown(impressions: Mapping[str, int], items: Vocab) -> I64:
-    shown = np.zeros(len(items), np.int64)
-    rows = items.rows(list(impressions))
-    known = rows >= 0
-    shown[rows[known]] = np.fromiter(impressions.values(), np.int64, len(impressions))[known]
-    return shown
+def _of_actions(actions: ActionTables, users: Vocab, *, cutoff: float | None, head: int) -> Snapshot:
+    """Return actions as a snapshot of the same users."""
+    return build_snapshot(
+        _as_items(actions.responses),
+        items=None if actions.puts is None else _as_items(actions.puts),
+        users=aligned(None, "user_id", users),
+        impressions=actions.shown,
+        cutoff=cutoff,
+        head=head,
+    )
 
 
-def _vocab(columns: list[ArrowColumn]) -> tuple[Vocab, list[Rows]]:
-    """Return the vocabulary of all columns and the rows of each; text or dictionaries of text, cut anyhow.
-
-    A missing id is a Defect.
-    """
-    encoded = [_encoded(column) for column in columns]
-    used = [values.take(pa.array(np.flatnonzero(np.bincount(codes)))) for values, codes in encoded]
-    vocab = Vocab.of(pa.chunked_array(used, pa.large_string()))
-    return vocab, [readonly(vocab.rows(values)[codes]) for values, codes in encoded]
-
-
-def _encoded(column: ArrowColumn) -> tuple[ArrowColumn, Rows]:
-    """Return distinct texts, of which some may be unused, and which of them stands in each row."""
-    if column.null_count:
-        raise Defect("a missing id came to a snapshot.")
-    whole = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    if whole.num_chunks == 0:
-        return pa.array([], pa.large_string()), np.zeros(0, np.int32)
-    chunks = whole.unify_dictionaries().chunks
-    codes = np.concatenate([np.asarray(chunk.indices, np.int32) for chunk in chunks])
-    return chunks[0].dictionary.cast(pa.large_string()), codes
-
-
-def _event_types(table: ArrowTable) -> tuple[tuple[str, ...], I16]:
-    """Return the names in ascending order and each row's code; without the column all are clicks."""
-    if "event_type" not in table.column_names or table.num_rows == 0:
-        return ("click",), np.zeros(table.num_rows, np.int16)
-    names, (codes,) = _vocab([table["event_type"]])
-    if len(names) > np.iinfo(np.int16).max:
-        raise InputError(
-            f"{len(names)} different event types.", fix="Is the event_type column really one of types?"
-        )
-    return tuple(names.ids(range(len(names)))), codes.astype(np.int16)
-
-
-def _values(table: ArrowTable) -> F32:
-    """Return the event values, NaN where there is none; a zero has no sign."""
-    if "event_value" not in table.column_names:
-        return np.full(table.num_rows, np.nan, np.float32)
-    return np.asarray(table["event_value"].cast(pa.float32()).to_numpy(), np.float32) + np.float32(0)
-
-
-def _aligned(table: ArrowTable, key: str, vocab: Vocab) -> Any:
-    """Return the table with one row a vocabulary row, nulls where it has none."""
-    ids = vocab.to_arrow().cast(pa.string())
-    if table is None:
-        return pa.table({key: ids})
-    position = np.full(len(vocab), -1, np.int64)
-    position[vocab.rows(table[key])] = np.arange(table.num_rows)
-    take = pa.array(position, mask=position < 0)
-    columns = {key: ids}
-    columns.update({name: table[name].take(take) for name in table.column_names if name != key})
-    return pa.table(columns)
+def _as_items(table: ArrowTable) -> ArrowTable:
+    return table.rename_columns(["item_id" if name == "action_id" else name for name in table.column_names])
 
 
 def _assemble(
@@ -363,15 +346,26 @@ def _assemble(
     head: int,
     impressions: I64,
     text: F32 | None = None,
+    actions: Snapshot | None = None,
 ) -> Snapshot:
     i = interactions
-    order = _canonical_order(i)
+    order = canonical_order(i)
     events = i if order is None else i.select(order)
     del order
     positions = np.argsort(events.user, kind="stable").astype(np.int64, copy=False)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(events.user, minlength=len(users)))]).astype(np.int64)
     return Snapshot(
-        digest=content_digest(users, items, user_table, item_table, events, follows, text, cutoff),
+        digest=content_digest(
+            users,
+            items,
+            user_table,
+            item_table,
+            events,
+            follows,
+            text,
+            cutoff,
+            None if actions is None else actions.digest,
+        ),
         cutoff=cutoff,
         head=head,
         users=users,
@@ -383,20 +377,5 @@ def _assemble(
         follows=follows,
         impressions=readonly(impressions),
         text=text,
+        actions=actions,
     )
-
-
-def _canonical_order(i: Interactions) -> I64 | None:
-    """Return the order by (timestamp, user, item, event type, value), None when they stand in it.
-
-    Few events share their time in most data, so times are sorted alone and only their ties by all columns.
-    """
-    order = np.argsort(i.timestamp, kind="stable")
-    time = i.timestamp[order]
-    equal = time[1:] == time[:-1]
-    del time
-    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
-    among = order[tied]
-    keys = (i.value, i.event_type, i.item, i.user, i.timestamp)
-    order[tied] = among[np.lexsort([key[among] for key in keys])]
-    return None if (order[1:] > order[:-1]).all() else order

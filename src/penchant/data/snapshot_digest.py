@@ -21,8 +21,9 @@ def content_digest(
     follows: Follows,
     text: F32 | None,
     cutoff: float,
+    actions: str | None = None,
 ) -> str:
-    """Hash content in canonical order: 32 hex characters."""
+    """Hash content in canonical order, and the digest of the ``actions``: 32 hex characters."""
     state = hashlib.blake2b(digest_size=16)
     arrays = (
         users.offsets,
@@ -52,6 +53,8 @@ def content_digest(
             for chunk in (table[name].combine_chunks(),):
                 state.update(repr(chunk.type).encode())
                 state.update(_column_bytes(chunk))
+    if actions is not None:
+        state.update(f"actions {actions}".encode())
     return state.hexdigest()
 
 

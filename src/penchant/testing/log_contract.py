@@ -7,7 +7,18 @@ import pyarrow as pa
 import pytest
 
 from penchant.data.eventlog import COLUMNS, EventLog
-from penchant.data.events import Acted, AnyEvent, Followed, ItemPut, Served, ServedSlot, UserPut
+from penchant.data.events import (
+    Acted,
+    ActionPut,
+    AnyEvent,
+    Followed,
+    ItemPut,
+    Offered,
+    Responded,
+    Served,
+    ServedSlot,
+    UserPut,
+)
 from penchant.data.log_rows import kind_of, to_events
 from penchant.kernel.arrow import ArrowBatch
 from penchant.kernel.errors import InputError
@@ -35,6 +46,16 @@ ONE_OF_EACH: list[AnyEvent] = [
         properties={"page": "a\x1f|b"},
     ),
     Acted(event_id="e6", timestamp=6.0, user_id="u3", item_id="i9", event_type="buy", impression=[]),
+    ActionPut(event_id="e7", timestamp=7.0, action_id="a1", properties={"value": 2.5}),
+    Offered(
+        event_id="e8",
+        timestamp=8.0,
+        user_id="u1",
+        feed="next",
+        model_version="v1",
+        slots=[ServedSlot(item_id="a1", position=0, source="next", score=0.5, propensity=0.85)],
+    ),
+    Responded(event_id="e9", timestamp=9.0, user_id="u1", action_id="a1", event_type="NOT_TAKEN"),
 ]
 
 
@@ -93,10 +114,11 @@ class LogContract:
 
     def test_events_come_back_as_they_went_in(self, log: EventLog) -> None:
         appended = log.append(ONE_OF_EACH)
-        assert (appended.stored, appended.known, appended.head) == (6, 0, 6)
+        n = len(ONE_OF_EACH)
+        assert (appended.stored, appended.known, appended.head) == (n, 0, n)
         expected = list(enumerate(ONE_OF_EACH, 1))
         assert everything(log) == expected
-        assert log.seal() == 6
+        assert log.seal() == n
         assert everything(log) == expected
         assert log.tail(2, limit=2) == expected[2:4]
         assert log.tail(99) == []

@@ -41,7 +41,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What was done. It names nobody: it stays when the people are gone."""
 
     people: int  # user ids asked for
-    events: dict[str, int]  # kind -> events removed; of item_put, changed
+    events: dict[str, int]  # kind -> events removed; of item_put and action_put, changed
     at: float  # seconds UTC
     head: int  # the log's last number when it began
     files: list[Rewritten] = []  # of the log

@@ -81,6 +81,8 @@ class Workspace:
         items: Sequence[Path] = (),
         interactions: Sequence[Path] = (),
         follows: Sequence[Path] = (),
+        actions: Sequence[Path] = (),
+        action_interactions: Sequence[Path] = (),
         strict: bool = False,
         progress: Progress | None = None,
     ) -> ImportSummary:
@@ -91,6 +93,8 @@ class Workspace:
             items=items,
             interactions=interactions,
             follows=follows,
+            actions=actions,
+            action_interactions=action_interactions,
             quarantine=self.folder / QUARANTINE_FOLDER,
             strict=strict,
             now=self.clock.now(),

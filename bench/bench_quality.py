@@ -2,7 +2,10 @@
 
 Each side of each set is tuned by the same search with the same number of trials on the same validation part,
 its defaults tried first. The blend takes the tuned recipes and learns its weights inside the training part.
-Nothing is chosen on the test part. PENCHANT_SETS names some of the sets, comma between them.
+Nothing is chosen on the test part.
+
+PENCHANT_SETS names some of the sets, comma between them; the picture shows these and what earlier runs stored
+of the others. With PENCHANT_TRIALS, a folder, a run that was broken off goes on where it was.
 """
 
 import os
@@ -13,7 +16,6 @@ from typing import Any
 import msgspec
 
 from bench.paired import ROOT, versions
-from bench.peers import RectoolsEase
 from bench.quality_data import (
     complete_journey,
     globo_news,
@@ -24,12 +26,13 @@ from bench.quality_data import (
 )
 from bench.quality_picture import picture
 from bench.quality_sides import OURS, THEIRS, Theirs
+from bench.quality_trials import Kept
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split
 from penchant.evaluation.leaderboard import Leaderboard, compare
 from penchant.evaluation.metrics import accuracy
 from penchant.evaluation.protocols import answers, checked, split_for
-from penchant.evaluation.tuning import Trial, search, tune
+from penchant.evaluation.tuning import Trial, reached_by, search
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.blend import Blend
@@ -37,6 +40,7 @@ from penchant.models.measure import train_measured
 
 SEED = 42
 TRIALS = 12
+STORED = ROOT / "bench" / "results" / "quality"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ CONTESTS: dict[str, Contest] = {
         source=globo_news,
         protocol="time",
         k=10,
-        without=("ease", "recent", "RecTools EASE", "implicit BPR"),
+        without=("ease", "recent", "RecTools EASE", "LensKit SLIM", "implicit BPR"),
     ),
 }
 
@@ -97,11 +101,14 @@ def main(*, quick: bool) -> dict[str, object]:
         if source is None:
             print(f"  {contest.title} is not here: skipped")
             continue
-        found[name] = run(contest, source, trials=1 if quick else TRIALS)
+        found[name] = msgspec.to_builtins(run(name, contest, source, trials=1 if quick else TRIALS))
+        if not quick:
+            STORED.mkdir(parents=True, exist_ok=True)
+            (STORED / f"{name}.json").write_bytes(msgspec.json.encode(found[name]))
     if not quick:
-        picture(
-            {CONTESTS[n].title: r["leaderboard"] for n, r in found.items()}, ROOT / "docs" / "quality.svg"
-        )
+        found = {**_stored(), **found}
+        boards = {CONTESTS[n].title: msgspec.convert(r["leaderboard"], Leaderboard) for n, r in found.items()}
+        picture(boards, ROOT / "docs" / "quality.svg")
     return {
         "bar": "on every set the best recipe above the best peer, surely so on at least half, and the levels "
         "set for three of them",
@@ -112,27 +119,35 @@ def main(*, quick: bool) -> dict[str, object]:
         "protocol": f"{TRIALS} trials a side on the validation part, the best tested once",
         "penchant": {n: r["best"] for n, r in found.items()},
         "peer": {n: r["best_peer"] for n, r in found.items()},
-        "sets": {n: {**r, "leaderboard": msgspec.to_builtins(r["leaderboard"])} for n, r in found.items()},
+        "sets": found,
         "versions": versions("implicit", "scipy"),
     }
 
 
-def run(contest: Contest, source: Snapshot, *, trials: int) -> dict[str, Any]:
+def _stored() -> dict[str, dict[str, Any]]:
+    files = {name: STORED / f"{name}.json" for name in CONTESTS}
+    return {name: msgspec.json.decode(file.read_bytes()) for name, file in files.items() if file.exists()}
+
+
+def run(name: str, contest: Contest, source: Snapshot, *, trials: int) -> dict[str, Any]:
     """Tune everybody on the validation part, compare on the test part."""
     test = split_for(source, contest.protocol, seed=SEED)
     validation = split_for(source, contest.protocol, seed=SEED, part="validation")
     print(
         f"\n  {contest.title}: {test.description}\n"
-        f"  {len(validation)} validation requests, {trials} trials each"
+        f"  {len(validation)} validation requests, {trials} trials each\n"
+        f"  audit: {'; '.join(test.audit)}"
     )
-    ours = {n: _tune(n, contest, validation, trials) for n in OURS if n not in contest.without}
+    kept = Kept.of(name, validation)
+    ours = {n: _tune(n, contest, validation, trials, kept) for n in OURS if n not in contest.without}
     ours = {n: tried for n, tried in ours.items() if tried}
     recipes = {n: OURS[n].with_(tried[0].fields) for n, tried in ours.items()}
     blend = _blend(contest, recipes)
-    reached = {n: tried[0].value for n, tried in ours.items()} | {"blend": _value(blend, validation, contest)}
+    value = kept.remembered("blend", lambda _: _value(blend, validation, contest))(msgspec.to_builtins(blend))
+    reached = {n: tried[0].value for n, tried in ours.items()} | {"blend": value}
     print(f"  blend: {reached['blend']:.4f} on validation", flush=True)
     peers = {
-        n: _tune_peer(n, side, contest, validation, trials)
+        n: _tune_peer(n, side, contest, validation, trials, kept)
         for n, side in THEIRS.items()
         if _takes_part(n, side, contest, source)
     }
@@ -175,41 +190,36 @@ def verdict(board: Leaderboard, contest: Contest, chosen: str) -> dict[str, Any]
     }
 
 
-def _tune(name: str, contest: Contest, validation: Split, trials: int) -> list[Trial]:
+def _tune(name: str, contest: Contest, validation: Split, trials: int, kept: Kept) -> list[Trial]:
     side = OURS[name]
     space = side.over(contest.timed)
     if not space or (name == "recent" and not contest.timed):
         return []
-    found = tune(
-        side.recipe,
-        space,
-        validation,
-        trials=trials,
-        rng=derive(SEED, "tune", name),
-        metric=contest.metric,
-        seed=SEED,
-        first=[side.first(contest.timed)],
+    reached = reached_by(side.recipe, validation, metric=contest.metric, seed=SEED)
+    first = side.first(contest.timed)
+    found = search(
+        kept.remembered(name, reached), space, trials=trials, rng=derive(SEED, "tune", name), first=[first]
     )
     _say(name, found)
     return found
 
 
-def _tune_peer(name: str, side: Theirs, contest: Contest, validation: Split, trials: int) -> list[Trial]:
+def _tune_peer(
+    name: str, side: Theirs, contest: Contest, validation: Split, trials: int, kept: Kept
+) -> list[Trial]:
     def reached(fields: Mapping[str, Any]) -> float:
         lists = checked(name, side.make(**fields).top_many(validation, contest.k), validation, contest.k)
         return float(accuracy(lists, validation.truth, [contest.k])[contest.metric].mean())
 
-    found = search(
-        reached, side.space, trials=trials, rng=derive(SEED, "tune", "peer", name), first=[side.first]
-    )
+    rng = derive(SEED, "tune", "peer", name)
+    found = search(kept.remembered(name, reached), side.space, trials=trials, rng=rng, first=[side.first])
     _say(name, found)
     return found
 
 
 def _takes_part(name: str, side: Theirs, contest: Contest, source: Snapshot) -> bool:
-    here = name != "RecTools EASE" or RectoolsEase.here()
     fits = contest.protocol in side.protocols and source.n_items <= side.most_items
-    return here and fits and name not in contest.without
+    return side.here() and fits and name not in contest.without
 
 
 def _blend(contest: Contest, recipes: Mapping[str, Any]) -> Blend:

@@ -1,11 +1,7 @@
 """Recommenders of other packages, in the form `penchant.evaluation.leaderboard` compares with."""
 
-import io
-import os
-import subprocess
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +14,6 @@ from penchant.kernel.arrays import Csr, Rows
 from penchant.kernel.clock import DAY
 
 Weights = Literal["binary", "log", "count"]
-PEER_PYTHON = "PENCHANT_PEER_PYTHON"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,37 +133,6 @@ class ImplicitBpr:
             split.subjects, train[split.subjects], N=k, filter_already_liked_items=split.exclude.nnz > 0
         )
         return np.where(scores > np.finfo(np.float32).min / 2, lists, -1).astype(np.int32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RectoolsEase:
-    """EASE of the package RecTools, in the Python that PENCHANT_PEER_PYTHON names."""
-
-    regularization: float = 500.0
-    weights: Weights = "binary"
-    name: str = field(default="RecTools EASE")
-
-    @staticmethod
-    def here() -> bool:
-        """Return whether that Python is named."""
-        return PEER_PYTHON in os.environ
-
-    def top_many(self, split: Split, k: int) -> Rows:
-        """Train there, multiply histories with its weights here."""
-        train = weighted(split, split.train.interactions, split.train.n_users, self.weights).tocoo()
-        told = io.BytesIO()
-        np.savez(told, user=train.row, item=train.col, weight=train.data, regularization=self.regularization)
-        worker = Path(__file__).parent / "peer_worker.py"
-        command = [os.environ[PEER_PYTHON], str(worker)]
-        answer = subprocess.run(command, input=told.getvalue(), stdout=subprocess.PIPE, check=True)
-        with np.load(io.BytesIO(answer.stdout)) as found:
-            items, weight = found["items"], found["weight"]
-        scores = np.full((len(split), split.train.n_items), -np.inf)
-        scores[:, items] = weighted(split, split.histories, len(split), self.weights)[:, items] @ weight
-        owner = np.repeat(np.arange(len(split)), np.diff(split.exclude.indptr))
-        scores[owner, split.exclude.indices] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.where(np.isfinite(np.take_along_axis(scores, order, axis=1)), order, -1).astype(np.int32)
 
 
 def weighted(

@@ -6,19 +6,23 @@ from typing import Any
 
 import msgspec
 
-from bench.peers import ImplicitAls, ImplicitBpr, ImplicitKnn, RectoolsEase
+from bench.peers import ImplicitAls, ImplicitBpr, ImplicitKnn
+from bench.peers_elsewhere import elsewhere, here
 from penchant.evaluation.protocols import Peer
 from penchant.evaluation.tuning import Choice, Range, Space
 from penchant.models.base import Recipe
 from penchant.models.ease import Ease
 from penchant.models.ials import Ials
 from penchant.models.item_knn import ItemKnn
+from penchant.models.mf_sgd import Bpr, MfSgd
 from penchant.models.popularity import Popularity
 from penchant.models.recent import Recent
 from penchant.models.rp3beta import Rp3Beta
 
 FACTORS = Choice((16, 32, 48, 64, 96))
 EPOCHS = Choice((6, 9, 12, 15))
+WEIGHTS = Choice(("binary", "log", "count"))
+NEIGHBOURS = Choice((20, 50, 100, 200, 400))
 FADING = Choice(("", "360d", "180d", "90d", "60d", "45d", "30d"))
 
 
@@ -52,13 +56,19 @@ class Theirs:
     first: Mapping[str, Any]
     protocols: tuple[str, ...] = ("time", "user")
     most_items: int = 1_000_000
-    timed: bool = False  # learns from times, so that a set without them makes no sense for it
+    here: Callable[[], bool] = lambda: True
 
 
 _EASE: Space = {
     "regularization": Range(5.0, 5000.0),
     "dropout": Choice((0.0, 0.2, 0.4, 0.6, 0.75)),
     "alpha": Choice((0.0, 0.25, 0.5)),
+}
+_SGD: Space = {
+    "factors": FACTORS,
+    "epochs": Choice((10, 20, 30)),
+    "rate": Range(0.01, 0.3),
+    "regularization": Range(0.0003, 0.1),
 }
 OURS: dict[str, Ours] = {
     "ials": Ours(
@@ -86,7 +96,7 @@ OURS: dict[str, Ours] = {
         recipe=ItemKnn(),
         space={
             "similarity": Choice(("cosine", "tfidf", "bm25")),
-            "neighbours": Choice((20, 50, 100, 200, 400)),
+            "neighbours": NEIGHBOURS,
             "popularity_discount": Range(0.2, 0.8, log=False),
             "min_co_counts": Choice((1, 2, 3)),
             "shrinkage": Range(0.1, 100.0),
@@ -97,12 +107,21 @@ OURS: dict[str, Ours] = {
     "rp3beta": Ours(
         recipe=Rp3Beta(),
         space={
-            "neighbours": Choice((20, 50, 100, 200, 400)),
+            "neighbours": NEIGHBOURS,
             "walk": Range(0.3, 1.5),
             "popularity_discount": Range(0.0, 1.0, log=False),
             "alpha": Choice((0.0, 0.25, 0.5)),
         },
         timed={"half_life": FADING},
+    ),
+    "bpr": Ours(recipe=Bpr(), space={**_SGD, "negatives": Choice((1, 4, 8))}),
+    "mf_sgd": Ours(
+        recipe=MfSgd(),
+        space={
+            **_SGD,
+            "loss": Choice(("bpr", "logistic", "softmax")),
+            "negatives": Choice((4, 16, 32, 64)),
+        },
     ),
     "popularity (tuned)": Ours(
         recipe=Popularity(window="14d"),
@@ -120,7 +139,7 @@ THEIRS: dict[str, Theirs] = {
             "iterations": EPOCHS,
             "alpha": Range(0.1, 20.0),
             "regularization": Range(0.01, 300.0),
-            "weights": Choice(("binary", "log", "count")),
+            "weights": WEIGHTS,
         },
         first={"factors": 96, "iterations": 15, "alpha": 1.0, "regularization": 0.01, "weights": "count"},
     ),
@@ -128,10 +147,10 @@ THEIRS: dict[str, Theirs] = {
         make=ImplicitKnn,
         space={
             "kind": Choice(("cosine", "tfidf", "bm25")),
-            "neighbours": Choice((20, 50, 100, 200, 400)),
+            "neighbours": NEIGHBOURS,
             "k1": Range(0.3, 200.0),
             "b": Range(0.0, 1.0, log=False),
-            "weights": Choice(("binary", "log", "count")),
+            "weights": WEIGHTS,
         },
         first={"kind": "bm25", "neighbours": 20, "k1": 1.2, "b": 0.75, "weights": "count"},
     ),
@@ -147,12 +166,45 @@ THEIRS: dict[str, Theirs] = {
         protocols=("time",),  # it cannot fold in users that training did not know
     ),
     "RecTools EASE": Theirs(
-        make=RectoolsEase,
-        space={
-            "regularization": Range(5.0, 5000.0),
-            "weights": Choice(("binary", "log", "count")),
-        },
+        make=elsewhere("RecTools EASE", "rectools_ease"),
+        space={"regularization": Range(5.0, 5000.0), "weights": WEIGHTS},
         first={"regularization": 500.0, "weights": "binary"},
         most_items=10_000,  # it inverts items x items by numpy in double precision
+        here=here,
+    ),
+    "LensKit ALS": Theirs(
+        make=elsewhere("LensKit ALS", "lenskit_als"),
+        space={
+            "embedding_size": FACTORS,
+            "epochs": EPOCHS,
+            "weight": Range(0.1, 100.0),
+            "regularization": Range(0.01, 300.0),
+            "weights": WEIGHTS,
+        },
+        # Its own are 50 and 10.
+        first={
+            "embedding_size": 48,
+            "epochs": 9,
+            "weight": 40.0,
+            "regularization": 0.1,
+            "weights": "binary",
+        },
+        here=here,
+    ),
+    "LensKit kNN": Theirs(
+        make=elsewhere("LensKit kNN", "lenskit_knn"),
+        space={"max_nbrs": NEIGHBOURS, "min_sim": Range(1e-6, 0.1)},
+        first={"max_nbrs": 20, "min_sim": 1e-6},
+        here=here,
+    ),
+    "LensKit SLIM": Theirs(
+        make=elsewhere("LensKit SLIM", "lenskit_slim"),
+        space={
+            "l1_reg": Range(0.01, 30.0),
+            "l2_reg": Range(0.1, 300.0),
+            "max_nbrs": Choice((50, 100, 200, 400, None)),
+        },
+        first={"l1_reg": 1.0, "l2_reg": 1.0, "max_nbrs": None},
+        here=here,
     ),
 }

@@ -19,7 +19,7 @@ from penchant.evaluation.intervals import (
     resampled_means,
 )
 from penchant.evaluation.metrics import AMAZON_CUTS, Catalogue, accuracy, amazon, beyond, cuts
-from penchant.evaluation.protocols import Peer, answers, checked, split_for
+from penchant.evaluation.protocols import Elsewhere, Peer, answers, checked, split_for
 from penchant.evaluation.sampled import candidates_of, sampled_metrics, sampled_ranks, sampled_scores
 from penchant.evaluation.variety import categories_of, miscalibration, serendipity
 from penchant.kernel.arrays import F64, Rows
@@ -206,6 +206,9 @@ class _Referee:
         self.progress.start(f"train and measure {peer.name}")
         with measured() as cost:
             lists = peer.top_many(self.split, self.at[-1])
+        if isinstance(peer, Elsewhere):
+            cost.cpu_seconds += peer.spent.cpu_seconds
+            cost.peak_mb = peer.spent.peak_mb
         return self._judge(peer.name, "peer", {}, lists, {}, 0.0, cost.peak_mb, cost)
 
     def _judge(

@@ -13,6 +13,7 @@ from penchant.kernel.errors import Defect, NotFound
 from penchant.kernel.ids import Vocab
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Queries, Retriever
+from penchant.models.measure import Cost
 
 PROTOCOLS = ("time", "last", "user")
 
@@ -31,6 +32,16 @@ class Peer(Protocol):
 
         Never an item of the request's ``exclude``, never one twice.
         """
+        ...
+
+
+@runtime_checkable
+class Elsewhere(Peer, Protocol):
+    """A peer that works in another process and knows what its last answer took there."""
+
+    @property
+    def spent(self) -> Cost:
+        """Return it."""
         ...
 
 

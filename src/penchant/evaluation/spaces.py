@@ -13,6 +13,13 @@ _EASE: Space = {
     "alpha": _ALPHA,
 }
 
+_SGD: Space = {
+    "factors": Choice((16, 32, 48, 64, 96, 128)),
+    "epochs": Choice((10, 20, 30, 50)),
+    "rate": Range(0.01, 0.3),
+    "regularization": Range(0.0003, 0.1),
+}
+
 SPACES: Mapping[str, Space] = {
     "ials": {
         "factors": Choice((16, 32, 48, 64, 96, 128)),
@@ -45,6 +52,12 @@ SPACES: Mapping[str, Space] = {
         "popularity_discount": Range(0.0, 1.0, log=False),
         "alpha": _ALPHA,
         "half_life": _FADING,
+    },
+    "bpr": {**_SGD, "negatives": Choice((1, 4, 8))},
+    "mf_sgd": {
+        **_SGD,
+        "loss": Choice(("bpr", "logistic", "softmax")),
+        "negatives": Choice((4, 16, 32, 64)),
     },
     "popularity": {"window": Choice(("1h", "6h", "1d", "3d", "7d", "14d", "30d", "90d", "all"))},
 }

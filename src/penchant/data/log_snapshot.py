@@ -39,15 +39,15 @@ def snapshot_of(
         InputError: the log has no interaction, no item and no action, or properties that are not JSON.
     """
     head = log.head() if upto is None else min(upto, log.head())
-    source = _Source(log, head, progress)
+    source = Source(log, head, progress)
     follows = source.table("followed", ["timestamp", "user_id", "followed_id", "active"], cutoff=cutoff)
     columns = ["timestamp", "user_id", "item_id", "event_type", "event_value"]
     return build_snapshot(
         # Without a name here, so that the table goes as soon as it was used.
         _by_name(source, source.table("acted", columns, cutoff=cutoff), cutoff=cutoff),
-        items=_described(source, "item_put", "item_id"),
-        users=_described(source, "user_put", "user_id"),
-        follows=_current(follows) if follows.num_rows else None,
+        items=described(source, "item_put", "item_id"),
+        users=described(source, "user_put", "user_id"),
+        follows=current(follows) if follows.num_rows else None,
         impressions=_impressions(source, cutoff),
         actions=_actions(source, cutoff),
         cutoff=cutoff,
@@ -55,7 +55,7 @@ def snapshot_of(
     )
 
 
-class _Source:
+class Source:
     """A log up to a number, telling progress as it is read."""
 
     def __init__(self, log: ReadableLog, head: int, progress: Progress) -> None:
@@ -96,7 +96,7 @@ def _encoded(batches: list[ArrowBatch]) -> ArrowTable:
     return pa.table(columns)
 
 
-def _by_name(source: _Source, interactions: ArrowTable, *, cutoff: float | None) -> ArrowTable:
+def _by_name(source: Source, interactions: ArrowTable, *, cutoff: float | None) -> ArrowTable:
     """Return the interactions with users known by a session only as who these sessions turned out to be.
 
     The log is read a second time only when there are such users.
@@ -144,7 +144,7 @@ class _SlotId(msgspec.Struct, frozen=True):
     item_id: str
 
 
-def _impressions(source: _Source, cutoff: float | None) -> Mapping[str, int]:
+def _impressions(source: Source, cutoff: float | None) -> Mapping[str, int]:
     """Count how often each item was shown: explicit impressions of an action stand for the feed it names."""
     until = float("inf") if cutoff is None else cutoff
     counts: Counter[str] = Counter()
@@ -169,13 +169,13 @@ def _impressions(source: _Source, cutoff: float | None) -> Mapping[str, int]:
     return counts
 
 
-def _actions(source: _Source, cutoff: float | None) -> ActionTables | None:
+def _actions(source: Source, cutoff: float | None) -> ActionTables | None:
     """Return what is known of actions, None when nothing is.
 
     What was shown beside the action responded to counts as offered to the user. So does every offer, unless
     the app says itself what its users saw, by VIEWED or by impressions.
     """
-    puts = _described(source, "action_put", "action_id")
+    puts = described(source, "action_put", "action_id")
     columns = ["timestamp", "user_id", "action_id", "event_type"]
     responses = source.table("responded", columns, cutoff=cutoff)
     if puts is None and responses.num_rows == 0:
@@ -196,7 +196,7 @@ def _actions(source: _Source, cutoff: float | None) -> ActionTables | None:
     )
 
 
-def _shown_beside(source: _Source, cutoff: float | None) -> list[tuple[float, str, str]]:
+def _shown_beside(source: Source, cutoff: float | None) -> list[tuple[float, str, str]]:
     """Return (time, user, action) of all that impressions list beside what was responded to."""
     found: list[tuple[float, str, str]] = []
     for batch in source.batches("responded", ["timestamp", "user_id", "action_id", "impression"]):
@@ -211,7 +211,7 @@ def _shown_beside(source: _Source, cutoff: float | None) -> list[tuple[float, st
     return found
 
 
-def _offers(source: _Source, cutoff: float | None) -> list[tuple[float, str, str]]:
+def _offers(source: Source, cutoff: float | None) -> list[tuple[float, str, str]]:
     """Return (time, user, action) of all that was offered."""
     slots = msgspec.json.Decoder(list[_SlotId])
     found: list[tuple[float, str, str]] = []
@@ -237,7 +237,7 @@ def _offered(shown: Sequence[tuple[float, str, str]]) -> ArrowTable:
     )
 
 
-def _described(source: _Source, kind: str, key: str) -> ArrowTable | None:
+def described(source: Source, kind: str, key: str) -> ArrowTable | None:
     """Return the latest put of each id with its properties as columns, None when there is none."""
     puts: list[ArrowTable] = []
     limit = _ROWS
@@ -268,7 +268,7 @@ def _codes(ids: ArrowColumn) -> I64:
     return np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
 
 
-def _current(follows: ArrowTable) -> ArrowTable:
+def current(follows: ArrowTable) -> ArrowTable:
     """Return the follows that are active after all rows, each with the time it began."""
     pair = _codes(follows["user_id"]) * (len(follows) + 1) + _codes(follows["followed_id"])
     time, active = follows["timestamp"].to_numpy(), follows["active"].to_numpy()

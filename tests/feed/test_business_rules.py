@@ -195,10 +195,9 @@ def test_sums_over_labels_agree_with_a_loop(labels: list[list[str]], rows: list[
 
 
 def test_numbers_are_labels_too() -> None:
-    labels = labels_of_numbers(Numbers(values=np.array([3.0, np.nan, 1.5, 3.0, 123456789.0])))
+    labels = labels_of_numbers(Numbers.of(np.array([3.0, np.nan, 1.5, 3.0, 123456789.0])))
     assert dict(labels.names) == {"1.5": 0, "3": 1, "123456789": 2}
-    assert labels.first.tolist() == [1, -1, 0, 1, 2]
-    assert labels.single
+    assert labels.first_of(as_rows(range(6))).tolist() == [1, -1, 0, 1, 2, -1]
 
 
 def test_relevance_is_of_any_scale() -> None:

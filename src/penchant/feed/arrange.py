@@ -245,8 +245,7 @@ class _Preferred:
         if mixer.decay is not None:
             self._labels = mixer.decay.columns.labels(mixer.decay.column, request.now)
         if self._labels is not None:
-            known = items < len(self._labels.first)
-            self._codes = np.where(known, self._labels.first[np.where(known, items, 0)], -1)
+            self._codes = self._labels.first_of(items)
         self._above: dict[int, int] = {}
 
     @classmethod

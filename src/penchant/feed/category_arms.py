@@ -196,13 +196,13 @@ def _arms_of(snapshot: Snapshot, column: str, evidence: Evidence, events: Intera
     if not isinstance(found, Labels):
         labels = [next(iter(labels_of(value)), OTHER) for value in snapshot.item_table[column].to_pylist()]
         return np.array([evidence.arm(label) for label in labels], np.int32)
-    names = list(found.names)
-    done = np.bincount(found.first[events.item] + 1, minlength=len(names) + 1)[1:]
+    names, first = list(found.names), found.first_of(np.arange(snapshot.n_items, dtype=np.int32))
+    done = np.bincount(first[events.item] + 1, minlength=len(names) + 1)[1:]
     arms = np.empty(len(names) + 1, np.int32)
     for code in np.argsort(-done, kind="stable").tolist():
         arms[code] = evidence.arm(names[code])
-    arms[-1] = evidence.arm(OTHER) if (found.first < 0).any() else -1
-    return arms[found.first]
+    arms[-1] = evidence.arm(OTHER) if (first < 0).any() else -1
+    return arms[first]
 
 
 def _users_by_item(events: Interactions, n_items: int) -> tuple[F64, int]:

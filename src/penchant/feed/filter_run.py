@@ -313,7 +313,7 @@ class _Evaluation:
             self.facts.memo[id(test)] = known
         found = column.carry(known[1], self.rows)
         if test.operator == "!=":
-            return ~found & (column.first[self.rows] >= 0)
+            return ~found & column.said(self.rows)
         return ~found if test.operator == "not in" else found
 
     def _events_where(self, condition: Condition) -> Bools:

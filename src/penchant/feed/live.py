@@ -40,12 +40,17 @@ class LiveCatalogue:
         self._new: list[str] = []
         self._new_rows: dict[str, int] = {}
         self._put: dict[int, dict[str, Value]] = {}
-        self.changes = 0
+        self._put_rows: list[int] = []  # by put, the oldest first
 
     @property
     def base(self) -> Vocab:
         """Return the snapshot's items."""
         return self._base
+
+    @property
+    def changes(self) -> int:
+        """Return how many puts there were since the snapshot."""
+        return len(self._put_rows)
 
     def __len__(self) -> int:
         return self._size + len(self._new)
@@ -103,12 +108,13 @@ class LiveCatalogue:
 
     def put(self, event: ItemPut) -> None:
         """Take an item's properties: the latest put wins as a whole."""
-        self._put[self.ensure(event.item_id)] = dict(event.properties)
-        self.changes += 1
+        row = self.ensure(event.item_id)
+        self._put[row] = dict(event.properties)
+        self._put_rows.append(row)  # last, so that a reader who counts a put finds it
 
-    def changed(self) -> dict[int, dict[str, Value]]:
-        """Return the properties of every item that was put since the snapshot, by row."""
-        return self._put.copy()
+    def changed(self, since: int, upto: int) -> dict[int, dict[str, Value]]:
+        """Return by row the properties of the items of the puts after ``since`` and up to ``upto``."""
+        return {row: self._put[row] for row in self._put_rows[since:upto]}
 
 
 class _Tail:

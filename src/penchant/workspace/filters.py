@@ -78,8 +78,7 @@ class FilterBook:
         self.columns = columns
         self._lock = threading.Lock()
         self._filters: OrderedDict[str, Filter] = OrderedDict()
-        self._masks: OrderedDict[str, Bools] = OrderedDict()
-        self._of: Columns | None = None  # what the masks were made from
+        self._masks: OrderedDict[str, tuple[Columns, Bools]] = OrderedDict()  # with what each is about
 
     def rule(self, asked: FilterAsked, request: Request, user: Mapping[str, Value]) -> Filtered:
         """Return the rule for one request by a ``user`` with these properties.
@@ -112,14 +111,18 @@ class FilterBook:
         return found
 
     def _mask(self, filter_: Filter, columns: Columns) -> Bools:
-        if columns is not self._of:
-            self._masks.clear()
-            self._of = columns
-        found = self._masks.get(filter_.text)
-        if found is None:
-            facts = Facts(history=Interactions.none(), user={}, parameters={}, now=0.0)
-            rows = np.arange(columns.n_rows, dtype=np.int32)
-            found = self._masks[filter_.text] = readonly(filter_.mask(columns, facts, rows))
-            if len(self._masks) > _KEPT:
-                self._masks.popitem(last=False)
-        return found
+        """Return which rows pass, (columns.n_rows,) or more; of a mask from before, where rows changed."""
+        known = self._masks.get(filter_.text)
+        if known is not None and known[0].changes >= columns.changes and known[0].n_rows >= columns.n_rows:
+            return known[1]
+        mask = np.zeros(columns.n_rows, np.bool_)
+        rows = np.arange(columns.n_rows, dtype=np.int32)
+        if known is not None:
+            rows = self.columns.changed(known[0], columns)
+            mask[: len(known[1])] = known[1]
+        facts = Facts(history=Interactions.none(), user={}, parameters={}, now=0.0)
+        mask[rows] = filter_.mask(columns, facts, rows)
+        self._masks[filter_.text] = columns, readonly(mask)
+        if len(self._masks) > _KEPT:
+            self._masks.popitem(last=False)
+        return mask

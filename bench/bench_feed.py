@@ -1,14 +1,17 @@
 """Feeds: a filter and a promotion over a million items, and a news feed replayed hour by hour."""
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from bench import feed_globo
+from bench.feed_http import over_http
 from bench.paired import versions
 from bench.synthetic import CACHE, interactions
 from penchant.data.snapshot import Snapshot, build_snapshot
@@ -96,18 +99,18 @@ def shop(n_users: int, n_items: int, n: int) -> Snapshot:
     return build_snapshot(table, items=items)
 
 
-def opened(n_users: int, n_items: int, n: int) -> tuple[Workspace, Serving]:
-    """Return a workspace that serves models of such a shop; it stays on disk between runs."""
+def made(n_users: int, n_items: int, n: int) -> Path:
+    """Return the folder of a workspace trained on such a shop; it stays on disk between runs."""
     folder = CACHE / f"feed_{n_users}_{n_items}_{n}"
     trained = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     categories = ", ".join(f'"c{c}"' for c in range(20))
     (folder / FILE).write_text(SETTINGS.format(categories=categories))
-    workspace = Workspace.open(folder)
     if not trained:
         snapshot = shop(n_users, n_items, n)
-        train(workspace.registry, workspace.settings, lambda: snapshot, (), now=NOW, progress=Silent())
-    return workspace, workspace.serving()
+        with contextlib.closing(Workspace.open(folder)) as workspace:
+            train(workspace.registry, workspace.settings, lambda: snapshot, (), now=NOW, progress=Silent())
+    return folder
 
 
 def times(ask: Callable[[str], object], users: list[str]) -> np.ndarray:
@@ -120,12 +123,16 @@ def times(ask: Callable[[str], object], users: list[str]) -> np.ndarray:
     return taken
 
 
-def large_catalogue(*, quick: bool) -> dict[str, Any]:
+def opened(folder: Path) -> tuple[Workspace, Serving]:
+    workspace = Workspace.open(folder)
+    return workspace, workspace.serving()
+
+
+def large_catalogue(small_folder: Path, large_folder: Path, *, n_users: int, quick: bool) -> dict[str, Any]:
     """Compare the filtered and promoted feed of the large catalogue with the plain one of the small."""
-    n_users, n = (QUICK_USERS, QUICK_EVENTS) if quick else (USERS, EVENTS)
     rng = np.random.default_rng(1)
-    small_space, small = opened(n_users, QUICK_SMALL if quick else SMALL, n)
-    large_space, large = opened(n_users, QUICK_LARGE if quick else LARGE, n)
+    small_space, small = opened(small_folder)
+    large_space, large = opened(large_folder)
     sides: dict[str, Callable[[str], Any]] = {
         "small, plain": lambda user: small.feed("home", user, k=K),
         "small, arranged": lambda user: small.feed("arranged", user, k=K),
@@ -170,16 +177,26 @@ def large_catalogue(*, quick: bool) -> dict[str, Any]:
 
 
 def main(*, quick: bool) -> dict[str, object]:
-    """Measure both."""
-    catalogue = large_catalogue(quick=quick)
+    """Measure in process, over HTTP and on Globo."""
+    n_users, n = (QUICK_USERS, QUICK_EVENTS) if quick else (USERS, EVENTS)
+    small, large = (
+        made(n_users, n_items, n) for n_items in ((QUICK_SMALL, QUICK_LARGE) if quick else (SMALL, LARGE))
+    )
+    catalogue = large_catalogue(small, large, n_users=n_users, quick=quick)
+    users = [f"u{u:06d}" for u in np.random.default_rng(5).integers(0, n_users, 300 if quick else 3000)]
+    http = over_http(small, large, users, rounds=2 if quick else 5, seconds=1.0 if quick else 4.0)
     globo = feed_globo.replay(quick=quick)
     return {
         "bar": "1M items, three-clause filter and promotion: p99 under 4x the plain 27k feed; the trending "
         "place of Globo's feed rises in the next hour more often than popularity's",
-        "met": catalogue["ratio_p99"]["median"] < 4 and globo["1h"]["difference"][1] > 0,
+        "met": catalogue["ratio_p99"]["median"] < 4
+        and http["ratio"]["p99_ms"]["median"] < 4
+        and globo["1h"]["difference"][1] > 0,
         "data": f"synthetic shops of {SMALL:,} and {LARGE:,} items, {USERS:,} users; Globo's clicks",
-        "protocol": "in process, one thread, CPU time of it, sides in turn in one run; replay in time order",
+        "protocol": "in process, one thread, CPU time of it, sides in turn in one run; over HTTP one worker "
+        "a catalogue, one connection and then eight, in turn; replay in time order",
         "catalogue": catalogue,
+        "http": http,
         "globo": globo,
         "versions": versions(),
     }

@@ -91,7 +91,7 @@ def test_a_large_population_is_learned_from_a_part_and_scored_as_a_whole(
     store: CodeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds = np.arange(0, 400, 4, dtype=np.int32)
-    monkeypatch.setattr("penchant.audiences.grow.LEARN_FROM", 900)
+    monkeypatch.setattr("penchant.audiences.methods.LEARN_FROM", 900)
     found = grow(store, seeds, 150, rng=derive(0, "b"), progress=Silent())
     assert len(found.rows) == 150
     assert not np.isin(found.rows, seeds).any()

@@ -1,7 +1,7 @@
 """What an audience does to groups of people, and what has moved since the last run."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pyarrow as pa
 from penchant.audiences.config import AudienceCard, Bias, Drift
 from penchant.audiences.divergence import histogram
 from penchant.audiences.quality import auc
-from penchant.features.matrix import Features
-from penchant.kernel.arrays import F64, Rows
+from penchant.features.matrix import FeatureName
+from penchant.kernel.arrays import F32, F64, Rows
 from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
@@ -75,8 +75,15 @@ def _groups(column: Any) -> Any:
     return np.asarray(texts.to_pylist(), dtype=object).astype(str)
 
 
-def drift(features: Features, audience_ids: Sequence[str], previous: Path) -> Drift:
+def drift(
+    book: Sequence[FeatureName],
+    values: Callable[[Rows], F32],
+    audience_ids: Sequence[str],
+    previous: Path,
+) -> Drift:
     """Compare with an earlier run's folder: its card and its audience.
+
+    ``values`` gives (k, m) of some columns of the ``book``, of everybody or a sample.
 
     PSI = sum (p - q) ln(p / q) over the bins of the earlier run, "never" included, shares at least 0.0001.
 
@@ -90,12 +97,13 @@ def drift(features: Features, audience_ids: Sequence[str], previous: Path) -> Dr
         raise InputError(
             f"no readable card of an earlier run ({error}).", where=str(card_file), fix="Leave it out."
         ) from error
-    names = {name: j for j, name in enumerate(features.names)}
-    psi = {
-        top.feature: stability_index(features.values[names[top.feature]], top.edges, top.population_share)
-        for top in card.top
-        if top.feature in names
-    }
+    columns = {feature.name: j for j, feature in enumerate(book)}
+    known = [top for top in card.top if top.feature in columns]
+    psi: dict[str, float] = {}
+    if known:
+        now = values(np.array([columns[top.feature] for top in known], np.int32))
+        for top, column in zip(known, now, strict=True):
+            psi[top.feature] = stability_index(column, top.edges, top.population_share)
     stayed = None
     audience_file = previous / "audience.csv"
     if audience_file.exists():

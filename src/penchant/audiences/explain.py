@@ -5,32 +5,38 @@ from collections.abc import Sequence
 import numpy as np
 
 from penchant.audiences.config import TopFeature
-from penchant.audiences.divergence import BINS, histogram, jensen_shannon, weights
+from penchant.audiences.divergence import BINS, histogram, jensen_shannon, value_range, weights
 from penchant.features.codes import CodeStore
-from penchant.features.matrix import Features
+from penchant.features.matrix import FeatureName
 from penchant.kernel.arrays import F32, F64, I64, Bools, Rows
 
 _NEVER_COUNTS = 0.2
 
 
 def top_features(
-    features: Features,
+    names: Sequence[FeatureName],
     columns: "Sequence[int] | Rows",
+    values: F32,
     *,
     seeds: Rows,
     audience: Rows,
     population: Rows,
     focus: float,
 ) -> list[TopFeature]:
-    """Describe the columns in the order given; weights are those of the published method over them."""
-    drawn = [_shares(features.values[int(j)], seeds, audience, population) for j in columns]
+    """Describe k features in the order given; weights are those of the published method over them.
+
+    ``columns`` (k,) are their places in the book, ``values`` (k, m) theirs for some people. ``seeds``,
+    ``audience`` and ``population`` are places among these; the last may be a sample of everybody.
+    """
+    drawn = [_shares(column, seeds, audience, population) for column in values]
+    rest = population[~np.isin(population, seeds)]
     divergence = np.array([js for *_, js in drawn])
     weight = weights(np.maximum(divergence, 1e-12), focus) if len(drawn) else divergence
     found: list[TopFeature] = []
-    for place, j in enumerate(columns):
-        column, name = features.values[int(j)], features.book[int(j)]
+    for place, (name, j) in enumerate(zip(names, columns, strict=True)):
+        column = values[place]
         edges, seed_share, audience_share, population_share, js = drawn[place]
-        contrast, odds, low, high, support = _log_odds(column, seeds, population)
+        contrast, odds, low, high, support = _log_odds(column, seeds, population, rest)
         more = odds >= 0
         means = [_mean(column[rows]) for rows in (seeds, audience, population)]
         found.append(
@@ -67,10 +73,8 @@ def _shares(
     """Return edges and shares over the middle 98% of the population, and JS over the full range."""
     every = column[population]
     known = every[~np.isnan(every)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    js = float(
-        jensen_shannon(histogram(column[seeds], low, high), histogram(every, low, high))
-    )  # seeds belong to the population, so its range holds them
+    low, high = value_range(np.concatenate([every, column[seeds]]))
+    js = float(jensen_shannon(histogram(column[seeds], low, high), histogram(every, low, high)))
     if len(known):
         low, high = (float(x) for x in np.quantile(known, [0.01, 0.99]))
     shares = [_normal(histogram(column[rows], low, high)) for rows in (seeds, audience, population)]
@@ -101,15 +105,15 @@ def _answers(column: F32, population: Rows) -> tuple[str, Bools]:
         return f"at least {middle:.4g}", column >= middle
 
 
-def _log_odds(column: F32, seeds: Rows, population: Rows) -> tuple[str, float, float, float, int]:
+def _log_odds(column: F32, seeds: Rows, population: Rows, rest: Rows) -> tuple[str, float, float, float, int]:
     """Return the question, log odds ratio of the seeds against the rest, its 95% interval, and the support.
 
     log((a + .5)(d + .5) / ((b + .5)(c + .5))) with the error sqrt(sum 1 / (cell + .5)) (Haldane, Anscombe).
     """
     contrast, yes = _answers(column, population)
     a, b = int(yes[seeds].sum()), int((~yes[seeds]).sum())
-    c, d = int(yes[population].sum()) - a, int((~yes[population]).sum()) - b
-    cells = np.maximum(np.array([a, b, c, d], np.float64), 0) + 0.5
+    c, d = int(yes[rest].sum()), int((~yes[rest]).sum())
+    cells = np.array([a, b, c, d], np.float64) + 0.5
     odds = float(np.log(cells[0] * cells[3] / (cells[1] * cells[2])))
     error = 1.959963984540054 * float(np.sqrt((1 / cells).sum()))
     return contrast, odds, odds - error, odds + error, a

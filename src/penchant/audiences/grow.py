@@ -5,15 +5,16 @@ holds some hundred bytes a user at most.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
-from penchant.audiences import ensemble, quality
+from penchant.audiences import quality
 from penchant.audiences.config import best_rows
 from penchant.audiences.ensemble import Ensemble
-from penchant.audiences.pool import Population, mid_ranks, pool_of, repeated
+from penchant.audiences.methods import Material, drawn_from, learned
+from penchant.audiences.pool import repeated
 from penchant.audiences.selection import Selection, Signal, scan
 from penchant.features.codes import Codes
 from penchant.features.matrix import hidden_columns
@@ -21,9 +22,6 @@ from penchant.features.taste import axes_of
 from penchant.kernel.arrays import F64, Bools, Rows, readonly
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
-
-LEARN_FROM = 200_000
-"""Of a larger population the models learn from this many users who are not seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +62,7 @@ def grow(
     if size > (left := int(candidates.sum())):
         raise InputError(f"{size:,} people asked for, but only {left:,} are left.", fix="Ask for fewer.")
     config = Ensemble() if learners is None else learners
-    everybody = Population(codes=store, seeds=seeds, taste=np.zeros((0, 0), np.float32))
-    drawn = everybody.drawn(others=LEARN_FROM, seeds=config.positives * config.folds, rng=rng)
-    sample = store.among(drawn)
+    drawn, sample = drawn_from(store, seeds, config, rng)
     signal = scan(
         store,
         seeds,
@@ -82,20 +78,19 @@ def grow(
             f" everybody (p = {signal.p_overall:.2f}).",
             fix="Give a more specific or a longer list.",
         )
-    axes = axes_of(sample, store.counts, hide=hide)
-    pool = pool_of(
-        sample,
-        axes.of(sample.codes[axes.columns]),
-        np.flatnonzero(everybody.is_seed[drawn]).astype(np.int32),
+    material = Material(
+        codes=store,
         allowed=allowed,
-        rows=drawn,
-        ranks=readonly(mid_ranks(store)),
+        taste=axes_of(sample, store.counts, hide=hide),
+        drawn=drawn,
+        sample=sample,
     )
-    everybody = replace(everybody, taste=axes)
-    score, _ = ensemble.score(pool, config, rng=rng, population=everybody, progress=progress)
+    score = learned(material, config, seeds, None, rng=rng, progress=progress)
     rows = best_rows(score, candidates, size)
-    measured = np.flatnonzero(candidates | everybody.is_seed)
-    ranked, positive = score[measured], everybody.is_seed[measured]
+    is_seed = np.zeros(store.n_users, bool)
+    is_seed[seeds] = True
+    measured = candidates | is_seed
+    ranked, positive = score[measured], is_seed[measured]
     return Grown(
         rows=readonly(rows),
         scores=readonly(score[rows]),

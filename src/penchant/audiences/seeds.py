@@ -4,13 +4,14 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
-from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import F64, Rows, readonly
+from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
 
@@ -39,7 +40,7 @@ class IdList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """A list matched to a snapshot: distinct rows ascending, the weight of each, and what did not match."""
+    """A list matched to the users there are: rows ascending, each once, their weights, what did not match."""
 
     rows: Rows  # (s,)
     weight: F64 | None  # (s,)
@@ -101,18 +102,29 @@ def _values(path: Path, body: list[list[str]], column: int, start: int) -> F64:
     return readonly(found)
 
 
-def match(given: IdList, snapshot: Snapshot) -> Matched:
+class Listed(Protocol):
+    """Who the ids of a list may be; see `penchant.audiences.people.People`."""
+
+    @property
+    def users(self) -> Vocab: ...  # noqa: D102
+    @property
+    def user_table(self) -> ArrowTable: ...  # noqa: D102
+    def times(self) -> tuple[F64, F64]: ...  # noqa: D102
+    def any_item(self, ids: Sequence[str]) -> bool: ...  # noqa: D102
+
+
+def match(given: IdList, people: Listed) -> Matched:
     """Match ids to users; a repeated id counts once, with its largest value.
 
     Raises:
         InputError: no id is a user; the message says so when they are items instead.
     """
-    rows = snapshot.users.rows(given.ids)
+    rows = people.users.rows(given.ids)
     unknown = tuple(dict.fromkeys(i for i, row in zip(given.ids, rows, strict=True) if row < 0))
     known = rows[rows >= 0]
     if not len(known):
         raise InputError(
-            f"none of the {len(given.ids):,} ids is a known user{_elsewhere(given.ids, snapshot)}.",
+            f"none of the {len(given.ids):,} ids is a known user{_elsewhere(given.ids, people)}.",
             where=given.source,
             fix="Check that the file holds user ids as they were imported.",
         )
@@ -129,12 +141,12 @@ def match(given: IdList, snapshot: Snapshot) -> Matched:
     )
 
 
-def _elsewhere(ids: Sequence[str], snapshot: Snapshot) -> str:
+def _elsewhere(ids: Sequence[str], people: Listed) -> str:
     """Say where unknown ids were found instead."""
-    if (snapshot.items.rows(ids) >= 0).any():
+    if people.any_item(ids):
         return "; some are item ids"
-    for name in snapshot.user_table.column_names[1:]:
-        column = snapshot.user_table[name]
+    for name in people.user_table.column_names[1:]:
+        column = people.user_table[name]
         if (
             str(column.type) in ("string", "large_string")
             and (Vocab.of(column.drop_null()).rows(ids) >= 0).any()
@@ -143,9 +155,7 @@ def _elsewhere(ids: Sequence[str], snapshot: Snapshot) -> str:
     return ""
 
 
-def check(
-    given: IdList, matched: Matched, snapshot: Snapshot, *, size: int, candidates: int
-) -> list[Finding]:
+def check(given: IdList, matched: Matched, people: Listed, *, size: int, candidates: int) -> list[Finding]:
     """Return what is wrong or odd about a list, worst first.
 
     Raises:
@@ -166,15 +176,16 @@ def check(
             fix=f"Ask for --size {candidates} or fewer.",
         )
     findings: list[Finding] = []
-    if n > 0.5 * snapshot.n_users:
+    everybody = len(people.users)
+    if n > 0.5 * everybody:
         findings.append(
             Finding(
                 level="problem",
-                what=f"The seeds are {n / snapshot.n_users:.0%} of everybody: there is hardly anyone else.",
+                what=f"The seeds are {n / everybody:.0%} of everybody: there is hardly anyone else.",
                 todo="Give a narrower list.",
             )
         )
-    findings += _slice_of(given, matched, snapshot)
+    findings += _slice_of(given, matched, people)
     if matched.unknown:
         share = len(matched.unknown) / (len(matched.unknown) + n)
         findings.append(
@@ -201,7 +212,7 @@ def check(
     return findings
 
 
-def _slice_of(given: IdList, matched: Matched, snapshot: Snapshot) -> Iterable[Finding]:
+def _slice_of(given: IdList, matched: Matched, people: Listed) -> Iterable[Finding]:
     """Warn when the seeds sit at one end of the ids or of time, as ``LIMIT`` without a sort gives them.
 
     Each order's places are compared with an even spread (Kolmogorov and Smirnov); the list must also fill
@@ -209,18 +220,15 @@ def _slice_of(given: IdList, matched: Matched, snapshot: Snapshot) -> Iterable[F
     """
     from scipy.stats import kstest  # heavy: only here
 
-    orders = {"ids": np.arange(snapshot.n_users, dtype=np.float64)}
-    first = np.full(snapshot.n_users, np.inf)
-    np.minimum.at(first, snapshot.interactions.user, snapshot.interactions.timestamp)
-    last = np.full(snapshot.n_users, -np.inf)
-    np.maximum.at(last, snapshot.interactions.user, snapshot.interactions.timestamp)
-    orders["first activity"], orders["last activity"] = first, last
+    n = len(people.users)
+    first, last = people.times()
+    orders = {"ids": np.arange(n, dtype=np.float64), "first activity": first, "last activity": last}
     if all(i.isdecimal() for i in given.ids[:1000]):
-        numbers = snapshot.users.to_arrow().to_pylist()
-        if all(i.isdecimal() and len(i) < 19 for i in numbers):
-            orders["ids, as numbers,"] = np.array([float(i) for i in numbers])
+        everybody = people.users.to_arrow()
+        if pc.all(pc.match_substring_regex(everybody, "^[0-9]{1,18}$")).as_py():
+            orders["ids, as numbers,"] = pc.cast(everybody, pa.int64()).to_numpy()
     for name, key in orders.items():
-        place = np.argsort(np.argsort(key, kind="stable"), kind="stable") / max(snapshot.n_users, 1)
+        place = np.argsort(np.argsort(key, kind="stable"), kind="stable") / max(n, 1)
         mine = np.sort(place[matched.rows])
         low, high = mine[int(0.01 * len(mine))], mine[int(0.99 * len(mine)) - 1]
         if high - low < 0.5 and kstest(mine, "uniform").pvalue < 1e-6:

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from penchant.features.codes import BINS, SAMPLE, CodeStore, quantile_edges
 from penchant.features.codes_write import BLOCK, code_writer, refresh_store
-from penchant.features.engine import DuckEngine, Engine
+from penchant.features.engine import DuckEngine, Engine, Slice, Table
 from penchant.features.profile import Profile
-from penchant.features.purchase_matrix import PurchaseTable, cells, piece, pieces
+from penchant.features.purchase_matrix import PurchaseTable, cells, piece
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress, Silent, track
@@ -76,15 +76,9 @@ def refresh_table(
     in its bin for most, after that build anew.
     """
     engine = DuckEngine() if engine is None else engine
-    numbers = pa.table({"user_row": changed, "place": np.arange(len(changed), dtype=np.int32)})
-    batches = list(engine.query(_CHOSEN_SQL, {"activity": table.activity, "numbers": numbers}))
-    part = replace(
-        table,
-        users=Vocab.of(table.users.to_arrow().take(pa.array(changed))),
-        activity=pa.Table.from_batches(batches),
-        profile=Profile(book=table.profile.book, values=readonly(table.profile.values[:, changed])),
-    )
-    values = (found for _, found in pieces(part, engine=engine, size=BLOCK)) if len(changed) else ()
+    places = range(0, len(changed), BLOCK)
+    parts = (chosen_part(table, changed[first : first + BLOCK], engine) for first in places)
+    values = (piece(part, engine, 0, len(part.users)) for part in parts)
     return refresh_store(
         old,
         folder,
@@ -96,6 +90,32 @@ def refresh_table(
     )
 
 
+def chosen_part(table: PurchaseTable, rows: Rows, engine: Engine) -> PurchaseTable:
+    """Return the table of some users (m,), ascending, with their activity in memory."""
+    numbers = pa.table({"user_row": rows, "place": np.arange(len(rows), dtype=np.int32)})
+    activity: Table = table.activity
+    if isinstance(activity, Path) and len(rows):
+        activity = Slice(path=activity, column="user_row", first=int(rows[0]), end=int(rows[-1]) + 1)
+    batches = list(engine.query(_CHOSEN_SQL, {"activity": activity, "numbers": numbers}))
+    return replace(
+        table,
+        users=Vocab.of(table.users.to_arrow().take(pa.array(rows))),
+        activity=pa.Table.from_batches(batches) if batches else _NONE.empty_table(),
+        profile=Profile(book=table.profile.book, values=readonly(table.profile.values[:, rows])),
+    )
+
+
+_NONE = pa.schema(
+    [
+        ("user_row", pa.int32()),
+        ("code", pa.int32()),
+        ("kind", pa.string()),
+        ("order_key", pa.float64()),
+        ("quantity", pa.int64()),
+        ("spend", pa.int64()),
+        ("moment", pa.float64()),
+    ]
+)
 _CHOSEN_SQL = """
 SELECT n.place AS user_row, a.code, a.kind, a.order_key, a.quantity, a.spend, a.moment
 FROM activity a JOIN numbers n ON n.user_row = a.user_row

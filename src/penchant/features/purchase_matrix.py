@@ -31,6 +31,7 @@ from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress, Silent
 
 PIECE = 200_000
+KINDS = ("purchase", "view", "search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def purchase_table(snapshot: Snapshot, config: PurchaseFeatures) -> PurchaseTabl
     """
     events = snapshot.interactions
     codes, categories = item_codes(snapshot, config.category)
-    kind_of = _kinds(events.event_types, config)
+    kind_of = kinds_of(events.event_types, config)
     kind = kind_of[events.event_type] if len(events) else np.zeros(0, np.int8)
     chosen = np.flatnonzero(kind >= 0)
     kind = kind[chosen]
@@ -82,12 +83,11 @@ def purchase_table(snapshot: Snapshot, config: PurchaseFeatures) -> PurchaseTabl
     at = events.timestamp[chosen]
     value = events.value[chosen].astype(np.float64)
     priced = bought & np.isfinite(value)
-    names = ("purchase", "view", "search")
     activity = pa.table(
         {
             "user_row": events.user[chosen],
             "code": codes[events.item[chosen]],
-            "kind": pa.DictionaryArray.from_arrays(kind, list(names)),
+            "kind": pa.DictionaryArray.from_arrays(kind, list(KINDS)),
             "order_key": pa.array(at, mask=~bought),
             "quantity": pa.array(np.full(len(at), MILLION, np.int64), mask=~bought),
             "spend": pa.array(np.rint(np.where(priced, value, 0.0) * MILLION).astype(np.int64), mask=~priced),
@@ -98,7 +98,7 @@ def purchase_table(snapshot: Snapshot, config: PurchaseFeatures) -> PurchaseTabl
         users=snapshot.users,
         categories=categories,
         activity=activity,
-        kinds=frozenset(names[int(k)] for k in np.unique(kind)),
+        kinds=frozenset(KINDS[int(k)] for k in np.unique(kind)),
         end_at=snapshot.cutoff if config.reference is None else config.reference,
         config=config,
         profile=profile_of(snapshot.user_table, config.profile),
@@ -227,8 +227,8 @@ def item_codes(snapshot: Snapshot, column: str) -> tuple[AnyArray, tuple[str, ..
     return (vocab.rows(texts) + 1).astype(np.int32), tuple(vocab.ids(range(len(vocab))))
 
 
-def _kinds(event_types: Sequence[str], config: PurchaseFeatures) -> AnyArray:
-    """Return for each event type 0 purchase, 1 view, 2 search or -1 for none of them."""
+def kinds_of(event_types: Sequence[str], config: PurchaseFeatures) -> AnyArray:
+    """Return for each event type its place in `KINDS`, or -1 for none of them."""
     lists = (config.purchase, config.view, config.search)
     found = [next((k for k, names in enumerate(lists) if t.lower() in names), -1) for t in event_types]
     if 0 not in found:

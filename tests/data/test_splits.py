@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penchant.data.heldout import audit, member, subset
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot, build_snapshot
-from penchant.data.splits import Split, last_split, time_split, user_split
+from penchant.data.splits import Split, last_split, random_split, time_split, user_split
 from penchant.kernel.arrays import Csr, Rows
 from penchant.kernel.errors import Defect, InputError
 from penchant.testing.data import random_snapshot, snapshot_of
@@ -119,6 +119,28 @@ def test_user_parts_do_not_meet_and_train_alike() -> None:
         test.train.interactions.user.tolist()
     )
     assert len(gone) == 2 * int(0.1 * sum(len(set(source.history(u).item)) >= 5 for u in range(50)))
+
+
+@given(st.integers(0, 50), st.sampled_from(["user", "item"]), st.sampled_from([0.1, 0.25, 0.5]))
+def test_random_hides_part_of_each(seed: int, by: str, share: float) -> None:
+    source = random_snapshot(seed)
+    split = random_split(source, seed=seed, share=share, by=by)  # pyright: ignore[reportArgumentType]
+    own = np.arange(source.n_users, dtype=np.int32)
+    every, shown = pairs_of(source.pairs(), own), pairs_of(split.train.pairs(), own)
+    side = ("user", "item").index(by)
+    held: dict[int, int] = defaultdict(int)
+    for pair in every - shown:
+        held[pair[side]] += 1
+    for owner in {pair[side] for pair in every}:
+        n = sum(pair[side] == owner for pair in every)
+        assert held[owner] == (0 if n == 1 else min(max(int(n * share), 1), n - 1))
+    known = {item for _, item in shown}
+    warm = {user for user, _ in shown}
+    assert pairs_of(split.truth, split.subjects) == {
+        (u, i) for u, i in every - shown if i in known and u in warm
+    }
+    assert pairs_of(split.exclude, split.subjects) == {p for p in shown if p[0] in split.subjects}
+    assert random_split(source, seed=seed, share=share, by=by).fingerprint == split.fingerprint  # pyright: ignore[reportArgumentType]
 
 
 def test_a_validation_part_ends_before_the_test_part() -> None:

@@ -1,10 +1,10 @@
-"""Three ways to hold interactions out: ``time``, ``last`` and ``user``.
+"""Ways to hold interactions out: ``time``, ``last``, ``user`` and, for replication, ``random``.
 
 ``time`` cuts everything at one moment, ``last`` hides each user's last new item, ``user`` hides whole users
-and shows part of their items. A global cut is the honest default: ``last`` trains on other users' future
-(Ji et al. 2020, arXiv:2010.11060). For tuning, `time` and `last` split the training part once more by the
-same rule, and `user` asks about another set of users: nothing chosen on a validation part has seen the test
-part.
+and shows part of their items, ``random`` hides part of everybody's. A global cut is the honest default:
+``last`` trains on other users' future (Ji et al. 2020, arXiv:2010.11060). For tuning, `time` and `last` split
+the training part once more by the same rule, and `user` asks about another set of users: nothing chosen on a
+validation part has seen the test part.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
-from penchant.data.heldout import Held, Split, keys, make_split, member, subset
+from penchant.data.heldout import Held, Split, keys, make_split, member, pair_keys, subset
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import AnyArray, Bools, Csr
 from penchant.kernel.errors import InputError
 from penchant.kernel.seeds import derive
 
-__all__ = ["Part", "Split", "last_split", "time_split", "user_split"]
+__all__ = ["Part", "Split", "last_split", "random_split", "time_split", "user_split"]
 
 Part = Literal["test", "validation"]
 
@@ -174,6 +174,43 @@ def user_split(
     )
 
 
+def random_split(
+    snapshot: Snapshot, *, seed: int = 42, share: float = 0.2, by: Literal["user", "item"] = "user"
+) -> Split:
+    """Hide a random ``share`` of each user's items, or of each item's users.
+
+    At least one of a user's (an item's) pairs is hidden and never all; who has a single one keeps it. Seen
+    items are excluded from the answers. Others' future is in the training part: published levels are
+    replicated so, nothing is decided so.
+
+    Raises:
+        InputError: ``share`` is not inside (0, 1), or nothing is left to find.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"share is {share}; it must lie between 0 and 1.", fix="Use 0.2 for a fifth.")
+    pairs = snapshot.pairs()
+    owners = np.repeat(np.arange(snapshot.n_users), np.diff(pairs.indptr)) if by == "user" else pairs.indices
+    hidden = _dealt(owners, share, derive(seed, "random_split", by))
+    train = snapshot.interactions.select(
+        ~member(pair_keys(snapshot.interactions, snapshot), keys(subset(pairs, hidden)))
+    )
+    return make_split(
+        snapshot,
+        Held(
+            protocol="random",
+            parameters={"seed": seed, "share": share, "by": by},
+            description=(
+                f"{share:.0%} of each {by}'s pairs hidden at random; truth known in train; seen items "
+                f"excluded; seed {seed}"
+            ),
+            train=snapshot.with_interactions(train),
+            truth=subset(pairs, hidden),
+            exclude=subset(pairs, ~hidden),
+            now=snapshot.cutoff,
+        ),
+    )
+
+
 def _date(at: float) -> str:
     return str(np.datetime64(int(at * 1000), "ms")) + "Z"
 
@@ -197,9 +234,13 @@ def _pairs(owner: AnyArray, column: AnyArray, snapshot: Snapshot) -> Csr:
 
 def _drawn(matrix: Csr, share: float, rng: Generator) -> Bools:
     """Draw that share of each row's entries: at least one of them and never all."""
-    lengths = np.diff(matrix.indptr)
-    owner = np.repeat(np.arange(matrix.n_rows), lengths)
-    order = np.lexsort((rng.random(matrix.nnz), owner))
-    rank = np.empty(matrix.nnz, np.int64)
-    rank[order] = np.arange(matrix.nnz) - matrix.indptr[owner]
+    return _dealt(np.repeat(np.arange(matrix.n_rows), np.diff(matrix.indptr)), share, rng)
+
+
+def _dealt(owner: AnyArray, share: float, rng: Generator) -> Bools:
+    """Draw that share of each owner's entries: at least one of them and never all."""
+    lengths = np.bincount(owner)
+    order = np.lexsort((rng.random(len(owner)), owner))
+    rank = np.empty(len(owner), np.int64)
+    rank[order] = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return rank < np.clip(np.floor(lengths * share), 1, lengths - 1)[owner]

@@ -9,6 +9,7 @@ from litestar.testing import TestClient
 from penchant.cli.main import run
 from penchant.data.events import Acted, AnyEvent, UserPut
 from penchant.http.app import create_app
+from penchant.models.lookalike_model import LookalikeModel
 from penchant.workspace.personas import FOLDER, served_losses
 from penchant.workspace.service import Workspace
 
@@ -150,6 +151,39 @@ def test_ids_last_when_trained_anew(tmp_path: Path) -> None:
     workspace.train()
     assert (tmp_path / FOLDER / "alike.json").is_file()
     assert colours() == before
+    workspace.close()
+
+
+def test_a_personas_feed_follows_its_pivot(tmp_path: Path) -> None:
+    pivots = 'clusters = 2\nplace = "cluster"\nspeaks = "pivot"\n'
+    (tmp_path / "penchant.toml").write_text(SETTINGS.replace("clusters = 2\n", pivots))
+    workspace = Workspace.open(tmp_path)
+    workspace.log.append(people())
+    workspace.train()
+    serving = workspace.serving()
+    model = workspace.registry.open("alike", workspace.registry.current().models["alike"])
+    assert isinstance(model, LookalikeModel)
+    assert model.pivots is not None
+    users = model.users.ids(model.pivots.users)
+    persona = int(model.personas[model.pivots.users[0]])
+    before = serving.persona_feed(0, 12), serving.persona_feed(1, 12)
+    assert serving.persona_feed(persona, 12).tag == before[persona].tag
+    taken = {f"any-{n}" for n in range(5)} | {id_ for id_, _ in before[1 - persona].items}
+    serving.record(
+        [
+            Acted(event_id=f"n{i}", timestamp=START + 20 * DAY + i, user_id=users[0], item_id=item)
+            for i, item in enumerate(sorted(taken))
+        ]
+    )
+    serving.refresh()
+    after = serving.persona_feed(persona, 12)
+    assert after.items != before[persona].items
+    assert after.tag != before[persona].tag
+    assert serving.persona_feed(1 - persona, 12) == before[1 - persona]
+    again = workspace.serving()  # another process, from the log alone
+    assert again.persona_feed(persona, 12) == after
+    again.close()
+    serving.close()
     workspace.close()
 
 

@@ -21,7 +21,8 @@ from penchant.models.base import Queries, Query
 from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_blend import Blend
 from penchant.models.lookalike_model import LookalikeModel
-from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, pivots, targets
+from penchant.models.lookalike_pivots import pivots
+from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, targets
 from penchant.models.lookalike_replay import gains, make_replay
 from penchant.models.lookalike_space import find_personas_of
 from penchant.models.popularity import Popularity

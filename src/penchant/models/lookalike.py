@@ -6,7 +6,6 @@ chosen on. None of them is a constant.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,6 +25,7 @@ from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
 from penchant.models.lookalike_blend import Blend
 from penchant.models.lookalike_model import LookalikeModel, Newcomers, persona_vectors
+from penchant.models.lookalike_pivots import PivotModel, Pivots, pivots
 from penchant.models.lookalike_prior import (
     Attributes,
     Place,
@@ -38,12 +38,10 @@ from penchant.models.lookalike_prior import (
 )
 from penchant.models.lookalike_replay import DEPTH, Replay, best_of, make_replay, mean_gain, without
 from penchant.models.lookalike_space import PersonaSpace, find_personas_of
-from penchant.models.user_logistic import fit_users, probabilities
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HAND_OVERS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, math.inf)
 SESSIONS = (1, 2, 3, 5, 10)
-_NEGATIVES = 5  # drawn for each item that a pivot user took
 _FEW = 20  # users with attributes that a placement needs
 
 
@@ -77,7 +75,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rank: int = 6
     soft: bool = False
     speaks: Literal["mean", "pivot"] = "mean"
-    pivot_model: Literal["taste", "logistic"] = "taste"
+    pivot_model: PivotModel = "taste"
     pivot_penalty: float = 1.0
     columns: tuple[UserColumn, ...] = ()
     half_lives: tuple[str, ...] = ("", "90d", "30d")
@@ -139,6 +137,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 attributes.encoder, learning.space, placed.mean, weight=fitted.weight, soft=self.soft
             ),
             persona_prior=learning.space.means_of(prior),
+            pivots=placed.pivots,
         )
 
     def _attributes(self, snapshot: Snapshot) -> Attributes:
@@ -190,30 +189,14 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return by_ridge(taken, learning.attributes, users, fitted.penalty)
         if self.speaks == "mean":
             return by_cluster(taken, space, users, soft=self.soft)
-        return by_pivot(taken, space, users, soft=self.soft, predict=self._predictor(learning))
-
-    def _predictor(self, learning: "_Learning") -> Callable[[Rows], F32]:
-        """Return what predicts the preference of pivot users for all items, (n, n_items)."""
-        taste, snapshot = learning.taste, learning.snapshot
-        items = taste.index.by_row()
-
-        def by_taste(users: Rows) -> F32:
-            own = taste.vectors(Queries(users=users, now=snapshot.cutoff))
-            return np.maximum(own @ items.T, 0.0)
-
-        def by_logistic(users: Rows) -> F32:
-            pairs = snapshot.pairs()
-            popular = np.log1p(np.bincount(pairs.indices, minlength=snapshot.n_items))
-            features = np.column_stack([items, popular]).astype(np.float64)
-            spread = features.std(axis=0)
-            features = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-            rng = np.random.default_rng(learning.seed)
-            weights = fit_users(
-                features, pairs, users, penalty=self.pivot_penalty, negatives=_NEGATIVES, rng=rng
-            )
-            return probabilities(features, weights)
-
-        return by_taste if self.pivot_model == "taste" else by_logistic
+        spoken = Pivots.of(
+            snapshot,
+            pivots(taken, space, users),
+            seed=learning.seed,
+            model=self.pivot_model,
+            penalty=self.pivot_penalty,
+        )
+        return by_pivot(taken, space, users, spoken, learning.taste, soft=self.soft)
 
     def _fit(
         self, snapshot: Snapshot, attributes: Attributes, seed: int, rng: Generator, progress: Progress

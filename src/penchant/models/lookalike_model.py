@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from penchant.data.events import Value
+from penchant.data.interactions import Interactions
 from penchant.features.user_encoder import UserEncoder
 from penchant.kernel.arrays import F32, F64, I64, AnyArray, Csr, Rows, readonly
 from penchant.kernel.ids import Vocab
@@ -15,9 +16,10 @@ from penchant.models.base import Batch, Card, Queries, Query, Scored
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
 from penchant.models.lookalike_blend import Blend
+from penchant.models.lookalike_pivots import Pivots
 from penchant.models.lookalike_space import PersonaSpace
 
-_TASTE = "taste_"
+_TASTE, _PIVOTS = "taste_", "pivots_"
 _TASTE_FIELDS = ("factors", "epochs", "regularization", "alpha", "unobserved_weight", "event_weights")
 _NOBODY = np.zeros((0, 0), np.float32)
 
@@ -97,6 +99,8 @@ class LookalikeModel:
 
     A user the training did not know is placed by the attributes of the query; without attributes and without
     a history it is popularity that answers.
+
+    `fold` predicts anew for pivots that did something; of others the query brings the history.
     """
 
     kind: ClassVar[str] = "lookalike"
@@ -109,6 +113,7 @@ class LookalikeModel:
     hand_over: F64  # (1,) k0
     newcomers: Newcomers
     persona_prior: F32  # (k, 1 + m) mean coordinates of each persona's users
+    pivots: Pivots | None = None  # where single users speak for personas
 
     @property
     def k0(self) -> float:
@@ -146,6 +151,18 @@ class LookalikeModel:
         """Return the users of the snapshot, those without interactions included."""
         return self.taste.users
 
+    def fold(self, events: Interactions) -> Self:
+        """Return the model after ``events``: what is predicted for pivots among their users is made anew."""
+        if self.pivots is None:
+            return self
+        pivots, told = self.pivots.after(events)
+        if len(told) == 0:
+            return self
+        factors = self.taste.index.by_row()
+        directions = self.blend.index.by_row()[:, factors.shape[1] :].T.copy()
+        directions[1 + told] = pivots.predict(self.taste, told)
+        return replace(self, pivots=pivots, blend=Blend.of(factors, directions))
+
     def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the best k items of the blend."""
         return self.blend.index.top(self._vector(query), k, exclude=exclude)
@@ -182,6 +199,7 @@ class LookalikeModel:
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""
         index = self.blend.index.arrays()
+        spoken = {} if self.pivots is None else self.pivots.arrays()
         return {
             **{_TASTE + name: array for name, array in self.taste.arrays().items()},
             **{f"blend_{name}": array for name, array in index.items()},
@@ -192,6 +210,7 @@ class LookalikeModel:
             "hand_over": self.hand_over,
             "persona_prior": self.persona_prior,
             **{f"new_{name}": array for name, array in self.newcomers.arrays().items()},
+            **{_PIVOTS + name: array for name, array in spoken.items()},
         }
 
     @classmethod
@@ -203,6 +222,7 @@ class LookalikeModel:
             return {name.removeprefix(prefix): v for name, v in a.items() if name.startswith(prefix)}
 
         taste: dict[str, Any] = {name: card.config[name] for name in _TASTE_FIELDS}
+        spoken = part(_PIVOTS)
         own = msgspec.structs.replace(card, recipe=Ials.name, config=taste, metrics={}, notes=[])
         return cls(
             card=card,
@@ -217,6 +237,9 @@ class LookalikeModel:
             hand_over=a["hand_over"],
             newcomers=Newcomers.open(part("new_")),
             persona_prior=a["persona_prior"],
+            pivots=Pivots.open(spoken, model=card.config["pivot_model"], penalty=card.config["pivot_penalty"])
+            if spoken
+            else None,
         )
 
 

@@ -12,8 +12,7 @@ the pivot, the one dense user nearest the centre of c. Briand et al. (KDD 2021, 
 users in the space of behaviour instead of clustering their attributes; so does `ridge`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +23,8 @@ from penchant.features.confidence import event_weights
 from penchant.features.user_encoder import UserEncoder
 from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Rows, readonly
 from penchant.kernel.durations import seconds_of
+from penchant.models.ials import IalsModel
+from penchant.models.lookalike_pivots import Pivots
 from penchant.models.lookalike_space import PersonaSpace
 
 Place = Literal["ridge", "cluster"]
@@ -52,6 +53,7 @@ class Placement:
     mean: F64 = field(
         default_factory=lambda: readonly(np.zeros(0))
     )  # (d,) of the features, where a ridge places
+    pivots: Pivots | None = None  # whose preferences the directions are
 
     def coordinates(self, weight: float) -> F32:
         """Return (n_users, 1 + m) coordinates over `rows`: (1 - s) of p and s of the user's own."""
@@ -111,27 +113,11 @@ def by_cluster(taken: csr_array, space: PersonaSpace, users: Rows, *, soft: bool
 
 
 def by_pivot(
-    taken: csr_array, space: PersonaSpace, users: Rows, *, soft: bool, predict: Callable[[Rows], F32]
+    taken: csr_array, space: PersonaSpace, users: Rows, pivots: Pivots, taste: IalsModel, *, soft: bool
 ) -> Placement:
-    """Give everybody of a persona what is predicted for its pivot: the one of ``users`` nearest its centre.
-
-    ``predict`` gives the preference of users (n,) for all items, (n, n_items). Only users with at least the
-    median number of items of the persona can be its pivot: who is hardly known speaks for nobody.
-    """
-    return _by_persona(taken, space, users, predict(pivots(taken, space, users)), soft=soft)
-
-
-def pivots(taken: csr_array, space: PersonaSpace, users: Rows) -> Rows:
-    """Return the pivot user of each persona, (k,)."""
-    size = np.diff(taken.indptr)
-    chosen = np.zeros(space.k, np.int32)
-    for c in range(space.k):
-        own = users[space.labels[users] == c]
-        if len(own):
-            dense = own[size[own] >= np.median(size[own])]
-            distance = ((space.points[dense] - space.centres[c]) ** 2).sum(axis=1)
-            chosen[c] = dense[int(distance.argmin())]
-    return readonly(chosen)
+    """Give everybody of a persona what is predicted for its pivot."""
+    wanted = pivots.predict(taste, np.arange(space.k, dtype=np.int32))
+    return replace(_by_persona(taken, space, users, wanted, soft=soft), pivots=pivots)
 
 
 def _by_persona(

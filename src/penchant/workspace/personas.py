@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Self, final
 
 import msgspec
 import numpy as np
@@ -53,15 +53,28 @@ class PersonaFeed:
 class PersonaBook:
     """The personas of the models of one view."""
 
-    def __init__(self, models: Mapping[str, Bridge], registry: Registry, versions: Mapping[str, str]) -> None:
-        self._bridges = {name: bridge for name, bridge in models.items() if bridge.placer is not None}
-        self._versions = versions
-        self._ids = {
+    def __init__(self, bridges: Mapping[str, Bridge], ids: Mapping[str, Rows]) -> None:
+        self._bridges = bridges
+        self._ids = ids  # by model, of each cluster
+        self._feeds: dict[tuple[str, int, int], PersonaFeed] = {}
+
+    @classmethod
+    def of(cls, models: Mapping[str, Bridge], registry: Registry, versions: Mapping[str, str]) -> Self:
+        """Return the personas of those of the models that have any."""
+        bridges = {name: bridge for name, bridge in models.items() if bridge.placer is not None}
+        ids = {
             name: ids_of(registry.folder, name, versions[name], bridge.placer.n_personas)
-            for name, bridge in self._bridges.items()
+            for name, bridge in bridges.items()
             if bridge.placer is not None
         }
-        self._feeds: dict[tuple[str, int, int], PersonaFeed] = {}
+        return cls(bridges, ids)
+
+    def after(self, models: Mapping[str, Bridge]) -> Self:
+        """Return the personas of the same models once these have learnt from new events."""
+        learnt = {name: models[name] for name in self._bridges}
+        if all(learnt[name] is bridge for name, bridge in self._bridges.items()):
+            return self
+        return type(self)(learnt, self._ids)
 
     def groups(self, name: str | None, live: Live) -> Groups:
         """Return the personas of the named model, or of the first that has any."""
@@ -104,7 +117,7 @@ class PersonaBook:
         return sorted(found, key=lambda persona: persona.id)
 
     def feed(self, name: str, persona: int, k: int, live: Live) -> PersonaFeed:
-        """Return the best k items of a persona, kept until the next model.
+        """Return the best k items of a persona, kept until the model learns or is made anew.
 
         Raises:
             NotFound: there is no such persona.
@@ -118,9 +131,9 @@ class PersonaBook:
             bridge = self._bridges[name]
             found = bridge.outward(self._placer(name).persona_top(int(own[0]), k + bridge.spare), k)
             ids = [live.catalogue.id(row) for row in found.items.tolist()]
-            text = f"{name}\x1f{self._versions[name]}\x1f{persona}\x1f{k}\x1f{live.snapshot.digest}"
-            tag = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
             items = tuple(zip(ids, found.scores.tolist(), strict=True))
+            content = msgspec.json.encode((name, persona, items))
+            tag = hashlib.blake2b(content, digest_size=8).hexdigest()
             known = self._feeds[name, persona, k] = PersonaFeed(
                 persona=persona, model=name, tag=tag, items=items
             )

@@ -198,7 +198,7 @@ class Serving:
         return name, book.shares(name), book.losses(name)
 
     def persona_feed(self, persona: int, k: int, *, model: str | None = None) -> PersonaFeed:
-        """Return the best ``k`` items of a persona: the same for all who ask, until the next training.
+        """Return the best ``k`` items of a persona: the same for all who ask, until the model learns.
 
         Raises:
             NotFound: there is no such persona, or no model that has any.
@@ -307,7 +307,9 @@ class Serving:
         if all(models[name] is view.models[name] for name in models):
             view.pending.clear()
             return view
-        return replace(view, models=models, plans=view.planner.plans(models), pending=[])
+        personas = view.personas.after(models)
+        plans = view.planner.plans(models)
+        return replace(view, models=models, plans=plans, personas=personas, pending=[])
 
     def _plan(self, view: View, name: str) -> Plan:
         plan = view.plans.get(name)

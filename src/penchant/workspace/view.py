@@ -84,7 +84,7 @@ def open_view(
         for name, version in pointer.models.items()
     }
     before = None if previous is None else previous.bandits
-    personas = PersonaBook(models, registry, pointer.models)
+    personas = PersonaBook.of(models, registry, pointer.models)
     bandits = Bandits.open(
         settings.feeds, registry.folder, log, live, personas, before, users=limits.live_users, now=now
     )

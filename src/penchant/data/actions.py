@@ -17,8 +17,8 @@ from penchant.data.events import (
 )
 
 TAKEN, NOT_TAKEN, VIEWED = OUTCOMES
-OFFERED = "OFFERED"
-"""The event type, in a snapshot of actions, of one that was shown beside others or offered."""
+SHOWN, OFFERED = "SHOWN", "OFFERED"
+"""Event types, in a snapshot of actions, of one that an impression lists, and of one that a feed offered."""
 
 
 def outcome_of(text: str) -> Outcome | None:
@@ -27,21 +27,23 @@ def outcome_of(text: str) -> Outcome | None:
     return next((outcome for outcome in OUTCOMES if outcome == name), None)
 
 
-def of_actions(event: AnyEvent) -> AnyEvent | None:
-    """Return an event about actions as the same event about items; None when it is not about actions.
+def of_actions(event: AnyEvent) -> list[AnyEvent]:
+    """Return an event about actions as events about items; none when it is not about actions.
 
-    Seeing an action is being shown it.
+    What was offered, and what stood beside the action responded to, are events of these actions too.
     """
     match event:
         case ActionPut():
-            return ItemPut(
-                event_id=event.event_id,
-                timestamp=event.timestamp,
-                item_id=event.action_id,
-                properties=event.properties,
-            )
+            return [
+                ItemPut(
+                    event_id=event.event_id,
+                    timestamp=event.timestamp,
+                    item_id=event.action_id,
+                    properties=event.properties,
+                )
+            ]
         case Offered():
-            return Served(
+            served = Served(
                 event_id=event.event_id,
                 timestamp=event.timestamp,
                 user_id=event.user_id,
@@ -49,20 +51,36 @@ def of_actions(event: AnyEvent) -> AnyEvent | None:
                 model_version=event.model_version,
                 slots=event.slots,
             )
+            return [served, *(_seen(event, slot.item_id, OFFERED) for slot in event.slots)]
         case Responded():
-            shown = event.impression
-            if shown is None and event.recommendation_id is None and event.event_type == VIEWED:
-                shown = [event.action_id]
-            return Acted(
-                event_id=event.event_id,
-                timestamp=event.timestamp,
-                user_id=event.user_id,
-                item_id=event.action_id,
-                event_type=event.event_type,
-                impression=shown,
-                recommendation_id=event.recommendation_id,
-                session_id=event.session_id,
-                properties=event.properties,
-            )
+            beside = [action for action in event.impression or () if action != event.action_id]
+            return [_response(event), *(_seen(event, action, SHOWN) for action in beside)]
         case _:
-            return None
+            return []
+
+
+def _response(event: Responded) -> Acted:
+    shown = event.impression
+    if shown is None and event.recommendation_id is None and event.event_type == VIEWED:
+        shown = [event.action_id]
+    return Acted(
+        event_id=event.event_id,
+        timestamp=event.timestamp,
+        user_id=event.user_id,
+        item_id=event.action_id,
+        event_type=event.event_type,
+        impression=shown,
+        recommendation_id=event.recommendation_id,
+        session_id=event.session_id,
+        properties=event.properties,
+    )
+
+
+def _seen(event: Offered | Responded, action: str, kind: str) -> Acted:
+    return Acted(
+        event_id=f"{event.event_id}/{action}",
+        timestamp=event.timestamp,
+        user_id=event.user_id,
+        item_id=action,
+        event_type=kind,
+    )

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from penchant.data.actions import OFFERED, VIEWED
+from penchant.data.actions import OFFERED, SHOWN, VIEWED
 from penchant.data.columns import typed_columns
 from penchant.data.eventlog import COLUMNS, ReadableLog
 from penchant.data.events import ANONYMOUS
@@ -172,23 +172,22 @@ def _impressions(source: Source, cutoff: float | None) -> Mapping[str, int]:
 def _actions(source: Source, cutoff: float | None) -> ActionTables | None:
     """Return what is known of actions, None when nothing is.
 
-    What was shown beside the action responded to counts as offered to the user. So does every offer, unless
-    the app says itself what its users saw, by VIEWED or by impressions.
+    What impressions list beside the action responded to is SHOWN. Where the app says neither by them nor by
+    VIEWED what its users saw, everything that was offered counts as seen.
     """
     puts = described(source, "action_put", "action_id")
     columns = ["timestamp", "user_id", "action_id", "event_type"]
     responses = source.table("responded", columns, cutoff=cutoff)
     if puts is None and responses.num_rows == 0:
         return None
-    shown = _shown_beside(source, cutoff)
-    if not shown and VIEWED not in pc.unique(responses["event_type"]).to_pylist():
-        shown = _offers(source, cutoff)
+    kind, seen = SHOWN, _shown_beside(source, cutoff)
+    if not seen and VIEWED not in pc.unique(responses["event_type"]).to_pylist():
+        kind, seen = OFFERED, _offers(source, cutoff)
     every = responses.select(columns)
-    if shown:
-        offered = _offered(shown)
-        every = pa.concat_tables([every, offered]) if every.num_rows else offered
-    seen = every.filter(pc.is_in(every["event_type"].cast(pa.string()), pa.array([VIEWED, OFFERED])))
-    counts = seen["action_id"].value_counts().to_pylist()
+    if seen:
+        every = pa.concat_tables([*([every] if every.num_rows else []), _seen(seen, kind)])
+    was_seen = pc.is_in(every["event_type"].cast(pa.string()), pa.array([VIEWED, SHOWN, OFFERED]))
+    counts = every.filter(was_seen)["action_id"].value_counts().to_pylist()
     return ActionTables(
         puts=puts,
         responses=_by_name(source, every, cutoff=cutoff),
@@ -225,14 +224,14 @@ def _offers(source: Source, cutoff: float | None) -> list[tuple[float, str, str]
     return found
 
 
-def _offered(shown: Sequence[tuple[float, str, str]]) -> ArrowTable:
-    times, users, actions = zip(*shown, strict=True)
+def _seen(seen: Sequence[tuple[float, str, str]], kind: str) -> ArrowTable:
+    times, users, actions = zip(*seen, strict=True)
     return pa.table(
         {
             "timestamp": pa.array(times, pa.float64()),
             "user_id": pa.array(users, pa.string()).dictionary_encode(),
             "action_id": pa.array(actions, pa.string()).dictionary_encode(),
-            "event_type": pa.array([OFFERED] * len(shown), pa.string()).dictionary_encode(),
+            "event_type": pa.array([kind] * len(seen), pa.string()).dictionary_encode(),
         }
     )
 

@@ -11,12 +11,14 @@ from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.mf_sgd import Bpr, MfModel, MfSgd
 from penchant.models.neighbours import NeighbourModel
+from penchant.models.next_best_action import NextBestAction, NextBestActionModel
 from penchant.models.pinnersage import PinnerSage, PinnerSageModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.prod2vec import Prod2Vec, Prod2VecModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
 from penchant.models.trending import Trending, TrendingModel
+from penchant.models.vsknn import VsKnn, VsKnnModel
 
 RECIPES: dict[str, type[Recipe]] = {
     recipe.name: recipe
@@ -33,9 +35,11 @@ RECIPES: dict[str, type[Recipe]] = {
         MfSgd,
         Bpr,
         CoVisitation,
+        VsKnn,
         Prod2Vec,
         PinnerSage,
         Ann,
+        NextBestAction,
     )
 }
 """The name in ``recipe = "..."`` of penchant.toml -> the recipe."""
@@ -53,12 +57,17 @@ MODELS: dict[str, type[Model]] = {
         BlendModel,
         MfModel,
         CoVisitationModel,
+        VsKnnModel,
         Prod2VecModel,
         PinnerSageModel,
         AnnModel,
+        NextBestActionModel,
     )
 }
 """The kind in a saved model's folder -> the class that opens it."""
+
+ABOUT_ACTIONS = frozenset({NextBestAction.name})
+"""The names of recipes whose models give actions, not items."""
 
 SAME_FOR_ALL = frozenset({PopularityModel.kind, TrendingModel.kind})
 """The kinds of models that answer the same for everybody, also for somebody nothing is known of."""

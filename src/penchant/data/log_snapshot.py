@@ -1,7 +1,6 @@
 """From the event log to a snapshot: what was known at a moment, whatever way the log has stored it."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -11,6 +10,7 @@ from penchant.data.actions import OFFERED, SHOWN, VIEWED
 from penchant.data.columns import typed_columns
 from penchant.data.eventlog import COLUMNS, ReadableLog
 from penchant.data.events import ANONYMOUS
+from penchant.data.impressions import Impressions
 from penchant.data.snapshot import ActionTables, Snapshot, build_snapshot
 from penchant.kernel.arrays import I64
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, ArrowTable, pc
@@ -40,15 +40,15 @@ def snapshot_of(
     """
     head = log.head() if upto is None else min(upto, log.head())
     source = Source(log, head, progress)
+    impressions = Impressions(cutoff)
     follows = source.table("followed", ["timestamp", "user_id", "followed_id", "active"], cutoff=cutoff)
-    columns = ["timestamp", "user_id", "item_id", "event_type", "event_value"]
     return build_snapshot(
         # Without a name here, so that the table goes as soon as it was used.
-        _by_name(source, source.table("acted", columns, cutoff=cutoff), cutoff=cutoff),
+        _by_name(source, _acted(source, impressions, cutoff), cutoff=cutoff),
         items=described(source, "item_put", "item_id"),
         users=described(source, "user_put", "user_id"),
         follows=current(follows) if follows.num_rows else None,
-        impressions=_impressions(source, cutoff),
+        impressions=impressions.counts(source.batches("served", ["timestamp", "event_id", "slots"])),
         actions=_actions(source, cutoff),
         cutoff=cutoff,
         head=head,
@@ -70,18 +70,30 @@ class Source:
 
     def table(self, kind: str, columns: Sequence[str], *, cutoff: float | None) -> ArrowTable:
         """Return all rows up to the cut-off, with ``number``, their ids as dictionaries."""
-        parts: list[ArrowTable] = []
-        waiting: list[ArrowBatch] = []
-        for batch in self.batches(kind, columns):
-            waiting.append(
-                batch if cutoff is None else batch.filter(pc.less_equal(batch["timestamp"], cutoff))
-            )
-            if sum(b.num_rows for b in waiting) >= _ROWS:
-                parts.append(_encoded(waiting))
-                waiting = []
-        if waiting:
+        return _gathered(self.batches(kind, columns), kind, columns, cutoff)
+
+
+def _acted(source: Source, impressions: Impressions, cutoff: float | None) -> ArrowTable:
+    """Return the interactions; their impressions are counted as they pass, so that they are read once."""
+    columns = ["timestamp", "user_id", "item_id", "event_type", "event_value"]
+    batches = source.batches("acted", list(dict.fromkeys((*columns, *impressions.COLUMNS))))
+    return _gathered(impressions.of_actions(batches), "acted", columns, cutoff)
+
+
+def _gathered(
+    batches: Iterable[ArrowBatch], kind: str, columns: Sequence[str], cutoff: float | None
+) -> ArrowTable:
+    parts: list[ArrowTable] = []
+    waiting: list[ArrowBatch] = []
+    for batch in batches:
+        kept = batch.select([*columns, "number"])
+        waiting.append(kept if cutoff is None else kept.filter(pc.less_equal(kept["timestamp"], cutoff)))
+        if sum(b.num_rows for b in waiting) >= _ROWS:
             parts.append(_encoded(waiting))
-        return pa.concat_tables(parts) if parts else COLUMNS[kind].empty_table().select(list(columns))
+            waiting = []
+    if waiting:
+        parts.append(_encoded(waiting))
+    return pa.concat_tables(parts) if parts else COLUMNS[kind].empty_table().select(list(columns))
 
 
 def _encoded(batches: list[ArrowBatch]) -> ArrowTable:
@@ -142,31 +154,6 @@ class _SlotId(msgspec.Struct, frozen=True):
     """All that is read of a served slot."""
 
     item_id: str
-
-
-def _impressions(source: Source, cutoff: float | None) -> Mapping[str, int]:
-    """Count how often each item was shown: explicit impressions of an action stand for the feed it names."""
-    until = float("inf") if cutoff is None else cutoff
-    counts: Counter[str] = Counter()
-    explicit: set[str] = set()
-    for batch in source.batches("acted", ["timestamp", "impression", "recommendation_id"]):
-        said = batch.filter(pc.and_(batch["impression"].is_valid(), pc.less_equal(batch["timestamp"], until)))
-        for shown, request in zip(
-            said["impression"].to_pylist(), said["recommendation_id"].to_pylist(), strict=True
-        ):
-            if request is None or request not in explicit:
-                counts.update(shown)
-            if request is not None:
-                explicit.add(request)
-    slots = msgspec.json.Decoder(list[_SlotId])
-    for batch in source.batches("served", ["timestamp", "event_id", "slots"]):
-        implicit = batch.filter(pc.less_equal(batch["timestamp"], until))
-        for request, text in zip(
-            implicit["event_id"].to_pylist(), implicit["slots"].to_pylist(), strict=True
-        ):
-            if request not in explicit:
-                counts.update(slot.item_id for slot in slots.decode(text))
-    return counts
 
 
 def _actions(source: Source, cutoff: float | None) -> ActionTables | None:

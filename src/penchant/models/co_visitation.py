@@ -15,15 +15,12 @@ from numpy.random import Generator
 
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
-from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Csr, Rows, readonly
+from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Rows, readonly
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.kernel.topk import best_rows
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.base import Card, Model, Query, Scored, card_for
 from penchant.models.co_visitation_kernels import (
-    MEMORY,
-    WAYS,
     Pace,
     Trails,
     copied,
@@ -33,6 +30,8 @@ from penchant.models.co_visitation_kernels import (
     scores,
     session_of,
 )
+from penchant.models.next_click import NextClick, best_of, moment, newest, open_session
+from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
 
 _SPAN = 16  # half-lives after which a count is not worth reading the event for
@@ -96,11 +95,8 @@ class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Learn from the log as `CoVisitationModel.fold` would. ``rng`` and ``previous`` are not needed."""
         pace = self.pace
         longest = max(pace.window, *(float(h[-1]) for h in pace[:3]))
-        events = snapshot.interactions
-        first = int(np.searchsorted(events.timestamp, snapshot.cutoff - _SPAN * longest))
-        recent = events.select(slice(first, None))
-        recent = recent.select(counted(recent, self.event_types))
-        state = self.start(snapshot.n_items, float(recent.timestamp[0]) if len(recent) else snapshot.cutoff)
+        recent, since = newest(snapshot, _SPAN * longest, self.event_types)
+        state = self.start(snapshot.n_items, since)
         chances = np.zeros(len(recent))
         progress.start(self.name, len(recent))
         for begin in range(0, len(recent), _CHUNK):
@@ -141,7 +137,7 @@ def _sealed(state: Trails) -> Trails:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoVisitationModel:
+class CoVisitationModel(NextClick):
     """What follows what at one moment, and the open sessions.
 
     It tells users apart by their open session alone: from the query's history, or, without one, what it saw
@@ -165,34 +161,19 @@ class CoVisitationModel:
         """Return the recipe it was trained with."""
         return msgspec.convert(self.card.config, CoVisitation)
 
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items most likely to be clicked next."""
-        found = self._scores(query)
-        if exclude is not None:
-            found[exclude[exclude < len(found)]] = np.nan
-        items = best_rows(found, k)
-        return Scored(items=items, scores=readonly(found[items]))
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k items of each request."""
-        items = np.full((len(queries), max(k, 0)), -1, np.int32)
-        values = np.full(items.shape, -np.inf, np.float32)
-        order, bounds = _by_request(queries)
-        for i in range(len(queries)):
-            told = None
-            if queries.histories is not None and bounds[i + 1] > bounds[i]:
-                told = queries.histories.select(order[bounds[i] : bounds[i + 1]])
-            query = Query(user=int(queries.users[i]), history=told, now=queries.now)
-            found = self.top(query, k, exclude=None if exclude is None else exclude.row(i))
-            items[i, : len(found.items)], values[i, : len(found.items)] = found.items, found.scores
-        return Batch(items=readonly(items), scores=readonly(values))
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the probability that each item is the next click, NaN for what it does not give."""
-        found = np.full(len(items), np.nan, np.float32)
-        known = items < len(self.state.seen)
-        found[known] = self._scores(query)[items[known]]
-        return readonly(found)
+    def dense(self, query: Query) -> F32:
+        """Return the probability that each item is the next click (n,), NaN for what it does not give."""
+        pace, n = self.recipe.pace, len(self.state.seen)
+        now = moment(query.now, float(self.state.clock[0]), pace.window)
+        if query.history is not None:
+            session = open_session(query.history, pace.session_gap, now, n)
+        elif query.user >= 0:
+            session = readonly(session_of(self.state, pace, query.user, now).view())
+        else:
+            session = readonly(np.zeros(0, np.int32))
+        found = np.empty(n, np.float32)
+        scores(self.state, pace, session, now, found)
+        return found
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the items that most often share a session with an item, by the longest half-life."""
@@ -202,10 +183,7 @@ class CoVisitationModel:
         near, weight = self.state.near_item[item], self.state.near_weight[item, :, -1]
         known = (near >= 0) & (weight > 0)
         found[near[known]] = weight[known]
-        if exclude is not None:
-            found[exclude[exclude < len(found)]] = np.nan
-        best = best_rows(found, k)
-        return Scored(items=best, scores=readonly(found[best]))
+        return best_of(found, k, exclude)
 
     def fold(self, events: Interactions) -> Self:
         """Return the model after ``events``: the time of a copy of its arrays, then microseconds an event."""
@@ -229,33 +207,3 @@ class CoVisitationModel:
             users=Vocab.from_arrays(arrays, "users"),
             state=Trails._make(np.asarray(arrays[name]) for name in Trails._fields),
         )
-
-    def _scores(self, query: Query) -> F32:
-        pace, known_until = self.recipe.pace, float(self.state.clock[0])
-        now = query.now if known_until < query.now <= known_until + pace.window else known_until
-        if query.history is not None:
-            known = query.history.select(query.history.item < len(self.state.seen))
-            session = _open_session(known, pace.session_gap, now)
-        elif query.user >= 0:
-            session = session_of(self.state, pace, query.user, now)
-        else:
-            session = np.zeros(0, np.int32)
-        found = np.empty(len(self.state.seen), np.float32)
-        scores(self.state, pace, readonly(session.view()), now, found)
-        return found
-
-
-def _open_session(history: Interactions, gap: float, now: float) -> Rows:
-    """Return the different items of the session that is open at the end of a history, oldest first."""
-    times = np.append(history.timestamp, now)
-    breaks = np.flatnonzero(np.diff(times) > gap)
-    items = history.item[int(breaks[-1]) + 1 if len(breaks) else 0 :]
-    different = list(dict.fromkeys(items.tolist()))
-    return np.array(different[-MEMORY:], np.int32)
-
-
-def _by_request(queries: Queries) -> tuple[AnyArray, AnyArray]:
-    """Return the order of the histories' events by request, and the bounds of each request."""
-    owner = np.zeros(0, np.int32) if queries.histories is None else queries.histories.user
-    order = np.argsort(owner, kind="stable")
-    return order, np.searchsorted(owner[order], np.arange(len(queries) + 1))

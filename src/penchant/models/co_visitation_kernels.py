@@ -21,10 +21,9 @@ import numpy as np
 
 from penchant.kernel.arrays import F32, F64, I64, Bools, Rows
 from penchant.kernel.compiled import kernel
+from penchant.models.next_click_kernels import MEMORY, WAYS, among, place_in, rank_of
 
-WAYS = 4  # a user's session stands in one of so many places; the one idle longest makes room
-MEMORY = 20  # items of a session that are remembered, the latest
-DEPTH = 6  # of which so many are counted with each other
+DEPTH = 6  # of a session's latest items, so many are counted with each other
 LEVELS, SIZES = 8, 3  # buckets: how much is known of the last item, times how long the session is
 _FAR = 64.0  # half-lives after which t0 moves up
 _NEVER = -1e18
@@ -102,35 +101,12 @@ def copied(state: Trails, n_items: int, pace: Pace) -> Trails:
 
 
 @kernel()
-def place_of(state: Trails, user: int) -> int:
-    """Return where a user's session stands, or where it is to stand: the place idle longest of its few."""
-    sets = np.uint64(len(state.owner) // WAYS)
-    mixed = np.uint64(user) * np.uint64(0x9E3779B97F4A7C15)
-    first = int((mixed >> np.uint64(32)) % sets) * WAYS
-    oldest = first
-    for at in range(first, first + WAYS):
-        if state.owner[at] == user:
-            return at
-        if state.touched[at] < state.touched[oldest]:
-            oldest = at
-    return oldest
-
-
-@kernel()
 def session_of(state: Trails, pace: Pace, user: int, now: float) -> Rows:
     """Return the items of a user's open session, oldest first; none when there is no open one."""
-    at = place_of(state, user)
+    at = place_in(state.owner, state.touched, user)
     if state.owner[at] != user or now - state.touched[at] > pace.session_gap:
         return state.trail[at, :0]
     return state.trail[at, : state.length[at]]
-
-
-@kernel()
-def _among(items: Rows, item: int) -> bool:
-    found = False
-    for i in range(len(items)):
-        found = found or items[i] == item
-    return found
 
 
 @kernel()
@@ -166,13 +142,13 @@ def _totals(state: Trails, pace: Pace, session: Rows, now: float, total: F64) ->
     for m in range(c):
         share = 0.0
         for k in range(state.next_item.shape[1]):
-            if state.next_item[last, k] >= 0 and not _among(session, state.next_item[last, k]):
+            if state.next_item[last, k] >= 0 and not among(session, state.next_item[last, k]):
                 share += state.next_weight[last, k, m]
         total[2 * p + m] = share * _faded(state.next_time[last], now, pace.next_half_lives[m])
     for s in range(max(len(session) - DEPTH, 0), len(session)):
         item = session[s]
         for k in range(state.near_item.shape[1]):
-            if state.near_item[item, k] >= 0 and not _among(session, state.near_item[item, k]):
+            if state.near_item[item, k] >= 0 and not among(session, state.near_item[item, k]):
                 for m in range(len(pace.near_half_lives)):
                     total[2 * p + c + m] += state.near_weight[item, k, m] * _faded(
                         state.near_time[item], now, pace.near_half_lives[m]
@@ -305,7 +281,7 @@ def _heat(state: Trails, pace: Pace, item: int, now: float, first: int) -> None:
 @kernel()
 def learn(state: Trails, pace: Pace, user: int, item: int, now: float) -> float:
     """Learn from one click in place; return the probability that it had."""
-    at = place_of(state, user) if user >= 0 else -1
+    at = place_in(state.owner, state.touched, user) if user >= 0 else -1
     session = state.trail[0, :0]
     if at >= 0:
         if state.owner[at] != user or now - state.touched[at] > pace.session_gap:
@@ -314,7 +290,7 @@ def learn(state: Trails, pace: Pace, user: int, item: int, now: float) -> float:
         state.touched[at] = now
         session = state.trail[at, : state.length[at]]
     chance = 0.0
-    if not _among(session, item):
+    if not among(session, item):
         chance = _learn_weights(state, pace, session, item, now)
         if len(session) > 0:
             last = session[len(session) - 1]
@@ -385,16 +361,3 @@ def replay(state: Trails, pace: Pace, user: I64, item: Rows, time: F64, asked: B
             scores(state, pace, session_of(state, pace, user[e], time[e]), time[e], out)
             ranks[e] = rank_of(out, item[e])
         learn(state, pace, user[e], item[e], time[e])
-
-
-@kernel()
-def rank_of(scores_: F32, item: int) -> int:
-    """Return the place of an item by descending score, ties in row order; 0 when its score is NaN."""
-    own = scores_[item]
-    if np.isnan(own):
-        return 0
-    better = 0
-    for j in range(len(scores_)):
-        if scores_[j] > own or (scores_[j] == own and j < item):
-            better += 1
-    return better + 1

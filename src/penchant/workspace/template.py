@@ -32,7 +32,8 @@ recipe = "ials"
 # The recipe "lookalike" uses the columns of the users table too: somebody without a history gets what people
 # like them want, and is handed over to their own taste at a speed learnt from your data.
 # Others, such as "ease", "item_knn" and "blend": docs/recipes.md says which is for what, and "penchant tune
-# for_you" searches better settings.
+# for_you" searches better settings. "co_visitation" and "vsknn" give what is clicked next, learnt click by
+# click, for news and for visitors nobody knows: docs/sessions.md.
 
 [recipes.trending]
 # What rises: the rate of events now against the window before.

@@ -70,7 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, climbers: np.ndarray) -> Pa
 @pytest.fixture(scope="module")
 def stored(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> StoredPeople:
     place = tmp_path_factory.mktemp("store")
-    return StoredPeople(store=people_store(RawTables.found(folder), FEATURES, place, progress=Silent()))
+    raw = RawTables.found(folder)
+    return StoredPeople(store=people_store(raw, FEATURES, place, source="x", progress=Silent()))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow.csv import ConvertOptions, read_csv
+from pyarrow.parquet import write_table
 
 from penchant.cli.main import run
 
@@ -136,3 +139,55 @@ def test_embedding_measures_in_a_trained_models_space(
     assert len({row["user_id"] for row in table(out / "audience.csv")} & set(GARDENERS)) >= 15
     assert run(["-C", str(shop), "audience", *asked, "--model", "fro_you"]) == 2
     assert "Did you mean 'for_you'" in capsys.readouterr().err
+
+
+def test_a_store_out_of_core_gives_the_same_list(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tables = shop.parent / "data", tmp_path / "tables"
+    tables.mkdir()
+    for name in ("users", "items", "interactions"):
+        text = ConvertOptions(column_types={"phone": pa.string()})
+        whole = read_csv(data / f"{name}.csv", convert_options=text)
+        write_table(whole, tables / f"{name}.parquet")
+    where = 'INCLUDE UserID WHERE Users.town = "Ulm"'
+    asked = [str(data / "seeds.csv"), "--size", "20", "--method", "linear", "--where", where]
+    asked += ["--export", "meta"]
+    store = ["--store", str(tmp_path / "store")]
+    answer(shop, capsys, *asked, "--out", str(tmp_path / "memory"))
+    answer(shop, capsys, *asked, *store, "--out", str(tmp_path / "store out"))
+    answer(
+        tmp_path, capsys, *asked, *store, "--from-tables", str(tables), "--out", str(tmp_path / "tables out")
+    )
+    monkeypatch.setattr("penchant.workspace.people.IN_MEMORY", 100)
+    answer(shop, capsys, *asked, "--out", str(tmp_path / "many out"))
+    assert len(list((shop / "cache" / "people").iterdir())) == 1
+    for out in ("store out", "tables out", "many out"):
+        names = {path.name for path in (tmp_path / out).iterdir()}
+        assert names == {path.name for path in (tmp_path / "memory").iterdir()}
+        for name in names - {"card.json", "report.html"}:
+            assert (tmp_path / out / name).read_bytes() == (tmp_path / "memory" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--from-tables", "."], "--store DIR"),
+        (["--from-tables", ".", "--store", "x"], "neither interactions.parquet"),
+        (["--method", "coupang", "--store", "x"], "compares everybody's values"),
+        (["--method", "embedding", "--model", "for_you", "--store", "x"], "no model's space"),
+    ],
+)
+def test_what_a_store_is_not_for_is_said(
+    shop: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seeds = str(shop.parent / "data" / "seeds.csv")
+    assert run(["-C", str(shop), "audience", seeds, "--size", "9", "--out", "out", *more]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,8 @@ from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.features import coding
 from penchant.features.codes import code_counts, code_features, encode
 from penchant.features.engine import Engine
-from penchant.features.people_store import PeopleStore, people_store
+from penchant.features.people_store import PeopleStore
+from penchant.features.people_store import people_store as made
 from penchant.features.purchase import PurchaseFeatures
 from penchant.features.purchase_matrix import PurchaseTable, compute, purchase_table
 from penchant.features.raw_tables import RawTables
@@ -82,6 +83,10 @@ def shop() -> Shop:
     )
 
 
+def people_store(raw: RawTables, config: PurchaseFeatures, folder: Path) -> PeopleStore:
+    return made(raw, config, folder, source=raw.state(), progress=Silent())
+
+
 def equal(store: PeopleStore, snapshot: Snapshot, config: PurchaseFeatures = CONFIG) -> bool:
     expected = code_features(compute(purchase_table(snapshot, config)))
     return store.codes.book == expected.book and all(
@@ -91,7 +96,7 @@ def equal(store: PeopleStore, snapshot: Snapshot, config: PurchaseFeatures = CON
 
 
 def test_the_store_is_what_a_snapshot_of_the_tables_gives(shop: Shop, tmp_path: Path) -> None:
-    store = people_store(shop.write(tmp_path / "raw"), CONFIG, tmp_path / "store", progress=Silent())
+    store = people_store(shop.write(tmp_path / "raw"), CONFIG, tmp_path / "store")
     snapshot = shop.snapshot()
     table = purchase_table(snapshot, CONFIG)
     features = compute(table)
@@ -121,7 +126,7 @@ def test_times_and_headers_come_as_an_import_has_them(shop: Shop, tmp_path: Path
     snapshot = build_snapshot(expected, items=shop.items, users=shop.users)
     for name, table in (("number", milliseconds), ("typed", typed)):
         raw = Shop(events=table, items=shop.items, users=shop.users).write(tmp_path / name)
-        store = people_store(raw, CONFIG, tmp_path / f"{name} store", progress=Silent())
+        store = people_store(raw, CONFIG, tmp_path / f"{name} store")
         assert equal(store, snapshot)
 
 
@@ -129,9 +134,9 @@ def test_nothing_is_made_twice_and_only_who_changed_is_made_again(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, place = shop.write(tmp_path / "raw"), tmp_path / "store"
-    first = people_store(raw, CONFIG, place, progress=Silent())
+    first = people_store(raw, CONFIG, place)
     monkeypatch.setattr("penchant.features.people_store.gather", None)
-    again = people_store(raw, CONFIG, place, progress=Silent())
+    again = people_store(raw, CONFIG, place)
     assert again.meta == first.meta
     monkeypatch.undo()
 
@@ -156,7 +161,7 @@ def test_nothing_is_made_twice_and_only_who_changed_is_made_again(
     age = users["age"].to_pylist()
     users = users.set_column(1, "age", pa.array([17, *age[1:]], pa.int32()))
     later = Shop(events=pa.concat_tables([shop.events, more]), items=shop.items, users=users)
-    store = people_store(later.write(tmp_path / "raw"), CONFIG, place, progress=Silent())
+    store = people_store(later.write(tmp_path / "raw"), CONFIG, place)
     assert computed == [3]  # u5, the new one, and u20, whose age is another
     assert store.meta.digest != first.meta.digest
     assert len(list(place.iterdir())) == 1
@@ -165,16 +170,16 @@ def test_nothing_is_made_twice_and_only_who_changed_is_made_again(
     np.testing.assert_array_equal(store.values(rows[: len(expected)], rows), expected.values)
     np.testing.assert_array_equal(store.codes.codes, encode(expected.values, first.codes.edges))
     np.testing.assert_array_equal(store.codes.counts, code_counts(store.codes.codes, store.codes.bins))
-    fresh = people_store(later.write(tmp_path / "other"), CONFIG, tmp_path / "fresh", progress=Silent())
+    fresh = people_store(later.write(tmp_path / "other"), CONFIG, tmp_path / "fresh")
     assert fresh.meta.digest == store.meta.digest
 
 
 def test_a_later_reference_makes_everybody_anew(shop: Shop, tmp_path: Path) -> None:
     raw = shop.write(tmp_path / "raw")
-    people_store(raw, CONFIG, tmp_path / "store", progress=Silent())
+    people_store(raw, CONFIG, tmp_path / "store")
     late = shop.events.slice(0, 1).set_column(3, "timestamp", pa.array([END + 8 * DAY]))
     later = Shop(events=pa.concat_tables([shop.events, late]), items=shop.items, users=shop.users)
-    store = people_store(later.write(tmp_path / "raw"), CONFIG, tmp_path / "store", progress=Silent())
+    store = people_store(later.write(tmp_path / "raw"), CONFIG, tmp_path / "store")
     assert store.meta.built_at == END + 8 * DAY
     assert equal(store, later.snapshot())
 
@@ -190,7 +195,7 @@ def test_rows_without_an_id_or_a_time_are_counted_and_left_out(shop: Shop, tmp_p
         }
     )
     worse = Shop(events=pa.concat_tables([shop.events, odd]), items=shop.items, users=shop.users)
-    store = people_store(worse.write(tmp_path / "raw"), CONFIG, tmp_path / "store", progress=Silent())
+    store = people_store(worse.write(tmp_path / "raw"), CONFIG, tmp_path / "store")
     assert store.meta.left_out == 3
     assert equal(store, shop.snapshot())
 
@@ -217,7 +222,7 @@ def test_what_is_wrong_with_tables_is_said(shop: Shop, tmp_path: Path, what: str
         events = events.drop_columns(["user_id"])
     raw = Shop(events=events, items=items, users=users).write(tmp_path / "raw")
     with pytest.raises(InputError, match=message):
-        people_store(raw, config, tmp_path / "store", progress=Silent())
+        people_store(raw, config, tmp_path / "store")
     assert not list((tmp_path / "store").glob("*"))
 
 

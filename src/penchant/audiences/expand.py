@@ -83,7 +83,9 @@ def expand_people(
     quiet = Silent() if progress is None else progress
     matched = match(seeds, people)
     eligible, counts = _eligible(people, matched, config, exclude or {}, where)
-    findings = check(seeds, matched, people, size=config.size, candidates=int(eligible.sum()))
+    findings = people.findings + check(
+        seeds, matched, people, size=config.size, candidates=int(eligible.sum())
+    )
     job = _job(people, config, matched, eligible, rng, quiet)
     findings += _signal_findings(job)
     if matched.weight is not None and config.method in ("coupang", "embedding"):

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from penchant.audiences.config import AudienceConfig
+from penchant.audiences.seeds import Finding
 from penchant.data.snapshot import Snapshot
 from penchant.features.codes import Codes, CodeStore
 from penchant.features.matrix import Features
@@ -62,6 +64,9 @@ class People(Protocol):
     @property
     def user_table(self) -> ArrowTable: ...  # noqa: D102
 
+    @property
+    def findings(self) -> list[Finding]: ...  # noqa: D102 - what to know of where they come from
+
     def times(self) -> tuple[F64, F64]:
         """Return the first and the last activity (n,), +inf and -inf without any."""
         ...
@@ -102,6 +107,11 @@ class SnapshotPeople:
     def user_table(self) -> ArrowTable:
         """Return the snapshot's table."""
         return self.snapshot.user_table
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return none: an import has said what it left out."""
+        return []
 
     def times(self) -> tuple[F64, F64]:
         """Return the first and the last activity (n,)."""
@@ -199,6 +209,24 @@ class StoredPeople:
     def user_table(self) -> ArrowTable:
         """Return the users' table, memory-mapped."""
         return self.store.user_table
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Say which rows were left out, and as of when the features are."""
+        meta, found = self.store.meta, list[Finding]()
+        if meta.left_out:
+            what = f"{meta.left_out:,} interactions without a user, an item or a time were left out."
+            found.append(Finding(level="note", what=what))
+        if meta.built_at < meta.end_at:
+            built = datetime.fromtimestamp(meta.built_at, UTC).date()
+            found.append(
+                Finding(
+                    level="note",
+                    what=f"The days since this and that are as of {built} for users of whom nothing changed.",
+                    todo="A week later everybody is computed anew; at once when the store is deleted.",
+                )
+            )
+        return found
 
     def times(self) -> tuple[F64, F64]:
         """Return the first and the last activity (n,)."""

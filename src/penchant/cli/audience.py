@@ -1,5 +1,6 @@
 """The command audience: grow a seed list, say how good the result is, write what an ad platform accepts."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,13 @@ def audience(
     previous: Annotated[
         Path | None, typer.Option(metavar="DIR", help="An earlier run, to measure drift against.")
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Work out of core, with a store of features kept here.")
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option("--from-tables", metavar="DIR", help="Parquet tables instead of the workspace's data."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed of all randomness.")] = 0,
     folder: Folder = None,
     json: Json = False,
@@ -76,7 +84,14 @@ def audience(
     unknown_ids.csv, holdout.csv and the exported files where they apply.
     """
     from penchant.audiences.seeds import read_ids
+    from penchant.kernel.errors import InputError
     from penchant.reports.audience_run import order_of, run_audience
+    from penchant.workspace.people import people_of, people_of_tables
+
+    if tables is not None and store is None:
+        raise InputError("--from-tables needs a place for the store.", fix="Say where: --store DIR.")
+    if tables is not None and model:
+        raise InputError("--from-tables has no trained model.", fix="Leave out --model.")
 
     settings: dict[str, Any] = {
         "size": size,
@@ -106,9 +121,16 @@ def audience(
     given = read_ids(seeds)
     lists = {path.stem: read_ids(path) for path in exclude or []}
     here = session(context, folder, json=json)
-    with here.workspace() as workspace, here.progress() as progress:
+    with ExitStack() as stack:
+        progress = stack.enter_context(here.progress())
+        features = order.config.features
+        if tables is not None and store is not None:
+            people = people_of_tables(tables, store, features, progress=progress)
+        else:
+            workspace = stack.enter_context(here.workspace())
+            people = people_of(workspace, features, model=model, store=store, progress=progress)
         found, written = run_audience(
-            workspace, order, given, out, exclude=lists, previous=previous, progress=progress
+            people, order, given, out, exclude=lists, previous=previous, progress=progress
         )
     here.answer({"files": written, "card": found.card}, lambda: _show(here, found, out, written))
 

@@ -80,31 +80,40 @@ class PeopleStore:
 
 
 def people_store(
-    raw: RawTables, config: PurchaseFeatures, folder: Path, *, progress: Progress, source: str = ""
+    raw: RawTables, config: PurchaseFeatures, folder: Path, *, source: str, progress: Progress
 ) -> PeopleStore:
-    """Open the store of these tables in ``folder``; build it, or refresh an older one, where need be.
+    """Return the store of these tables in ``folder``; built, or refreshed from an older one, if need be.
 
-    ``source`` says what state the tables are in: that of their files unless given. Only users of whom
-    something has changed are computed again, as long as the reference time is within a week of when all
-    were: for the others the days since this and that are as of then. After that all are computed anew.
+    ``source`` tells the state that the tables are in from any other. Only users of whom something has
+    changed are computed again, as long as the reference time is within a week of when all were: for the
+    others the days since this and that are as of then. After that all are computed anew.
 
     Raises:
         InputError: as `gather`.
     """
-    source = f"{FORMAT}-{source or raw.state()}"
-    named = f"people-{_digest(msgspec.json.encode(config))}"
-    older = sorted(card.parent for card in folder.glob(f"{named}-*/{CARD}"))
-    target = folder / f"{named}-{_digest(source.encode())}"
-    if target not in older:
-        with publish(target) as draft:
-            _write(raw, config, draft, source, _open(older[-1]) if older else None, progress)
-        for place in older:
-            shutil.rmtree(place)
+    if (found := find_people(config, folder, source=source)) is not None:
+        return found
+    older = sorted(card.parent for card in folder.glob(f"{_named(config)}-*/{CARD}"))
+    target = folder / f"{_named(config)}-{_digest(source)}"
+    with publish(target) as draft:
+        _write(raw, config, draft, source, _open(older[-1]) if older else None, progress)
+    for place in older:
+        shutil.rmtree(place)
     return _open(target)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=6).hexdigest()
+def find_people(config: PurchaseFeatures, folder: Path, *, source: str) -> PeopleStore | None:
+    """Return the store in ``folder`` that was made from this state of the tables, if there is one."""
+    place = folder / f"{_named(config)}-{_digest(source)}"
+    return _open(place) if place.exists() else None
+
+
+def _named(config: PurchaseFeatures) -> str:
+    return f"people-{_digest(msgspec.json.encode(config).decode())}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(f"{FORMAT} {text}".encode(), digest_size=6).hexdigest()
 
 
 def _write(

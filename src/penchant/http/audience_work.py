@@ -22,6 +22,7 @@ from penchant.http.audience_store import AudienceStore, Job, Step
 from penchant.http.errors import problem_of
 from penchant.kernel.arrays import readonly
 from penchant.reports.audience_run import run_audience
+from penchant.workspace.people import people_of
 from penchant.workspace.service import Workspace
 
 _LOGGER = logging.getLogger("penchant.http.audiences")
@@ -84,14 +85,16 @@ def work(workspace: Workspace, store: AudienceStore, audience_id: str) -> Job:
         values = None if asked.values is None else readonly(np.array(asked.values))
         seeds = IdList(ids=tuple(asked.seeds), values=values, source="$.seeds")
         lists = {name: IdList(ids=tuple(ids), source=name) for name, ids in asked.exclude.items()}
+        told, order = Told(store, job), asked.order
+        people = people_of(workspace, order.config.features, model=order.model, progress=told)
         _, files = run_audience(
-            workspace,
-            asked.order,
+            people,
+            order,
             seeds,
             out,
             exclude=lists,
             previous=None if asked.previous is None else store.out(asked.previous),
-            progress=Told(store, job),
+            progress=told,
         )
         job = replace(job, status="done", files=files)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""One whole audience of a workspace, from the request to the files: for the command and the service."""
+"""One whole audience, from the request to the files: for the command and the service."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,20 +7,18 @@ from typing import Any
 import msgspec
 
 from penchant.audiences.config import METHODS, Audience, AudienceConfig
-from penchant.audiences.expand import expand
+from penchant.audiences.expand import expand_people
 from penchant.audiences.export import PLATFORMS, export_people, people_of
+from penchant.audiences.people import People
 from penchant.audiences.seeds import IdList
 from penchant.audiences.write import HOLDOUT, split_holdout, table, write_audience
-from penchant.data.snapshot import Snapshot
 from penchant.kernel.errors import InputError
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress
 from penchant.kernel.seeds import derive
-from penchant.models.base import Model
 from penchant.reports.audience import audience_report
 from penchant.reports.page import write_page
-from penchant.workspace.service import Workspace
 from penchant.workspace.user_filters import user_mask
 
 REPORT = "report.html"
@@ -68,7 +66,7 @@ def order_of(settings: Mapping[str, Any]) -> Order:
 
 
 def run_audience(
-    workspace: Workspace,
+    people: People,
     order: Order,
     seeds: IdList,
     out: Path,
@@ -77,38 +75,28 @@ def run_audience(
     previous: Path | None = None,
     progress: Progress,
 ) -> tuple[Audience, list[str]]:
-    """Grow the seeds on the workspace's data and write all files into ``out``; return their names too.
+    """Grow the seeds among the people and write all files into ``out``; return their names too.
 
     Raises:
-        InputError: as `penchant.audiences.expand.expand`, or the filter expression is wrong.
+        InputError: as `penchant.audiences.expand.expand_people`, or the filter expression is wrong.
     """
-    snapshot = workspace.snapshot(progress=progress)
-    found = expand(
-        snapshot,
+    found = expand_people(
+        people,
         seeds,
         order.config,
         rng=derive(order.seed, "audience"),
         progress=progress,
         exclude=exclude,
-        where=user_mask(snapshot, order.where) if order.where else None,
+        where=user_mask(people.user_table, order.where, now=people.cutoff) if order.where else None,
         previous=previous,
-        cache=workspace.folder / "cache",
-        model=_model(workspace, order.model) if order.model else None,
         seed=order.seed,
     )
     written = write_audience(found, out)
     write_page(out / REPORT, audience_report(found))
-    return found, [*written, REPORT, *_deliver(found, snapshot, out, order)]
+    return found, [*written, REPORT, *_deliver(found, people, out, order)]
 
 
-def _model(workspace: Workspace, name: str) -> Model:
-    models = workspace.registry.current().models
-    if name not in models:
-        raise InputError(f"model: no '{name}' is trained.", fix=did_you_mean(name, tuple(models)))
-    return workspace.registry.open(name, models[name])
-
-
-def _deliver(found: Audience, snapshot: Snapshot, out: Path, order: Order) -> list[str]:
+def _deliver(found: Audience, people: People, out: Path, order: Order) -> list[str]:
     """Write the holdout list and the platforms' files, which never hold anybody held out."""
     reach, held = split_holdout(found.ids, order.holdout, rng=derive(order.seed, "holdout"))
     written: list[str] = []
@@ -116,10 +104,10 @@ def _deliver(found: Audience, snapshot: Snapshot, out: Path, order: Order) -> li
         write_atomically(out / HOLDOUT, table(["user_id"], [[i] for i in held]))
         written.append(HOLDOUT)
     if order.export:
-        rows = snapshot.users.rows(reach)
-        people = people_of(snapshot.user_table, rows, country_code=order.country_code)
+        rows = people.users.rows(reach)
+        contacts = people_of(people.user_table, rows, country_code=order.country_code)
         for platform in order.export:
             name = f"export_{platform}.csv"
-            write_atomically(out / name, export_people(people, platform, plain=order.plain))
+            write_atomically(out / name, export_people(contacts, platform, plain=order.plain))
             written.append(name)
     return written

@@ -1,13 +1,13 @@
-"""Filter expressions about users, decided on a snapshot: ``INCLUDE UserID WHERE Users.country = "DE"``."""
+"""Filter expressions about users, decided on their table: ``INCLUDE UserID WHERE Users.country = "DE"``."""
 
 import numpy as np
 
 from penchant.data.interactions import Interactions
-from penchant.data.snapshot import Snapshot
 from penchant.feed.filter_parse import parse_filter
 from penchant.feed.filter_run import Facts, compile_filter
 from penchant.feed.item_columns import Columns
 from penchant.kernel.arrays import Bools, readonly
+from penchant.kernel.arrow import ArrowTable
 from penchant.kernel.errors import InputError
 
 
@@ -25,14 +25,14 @@ def check_user_filter(expression: str) -> None:
         )
 
 
-def user_mask(snapshot: Snapshot, expression: str) -> Bools:
-    """Return which users pass (n_users,); NOW() is the snapshot's cut-off, so a rerun gives the same.
+def user_mask(users: ArrowTable, expression: str, *, now: float) -> Bools:
+    """Return which users of a table, its first column their ids, pass (n,); NOW() is ``now``.
 
     Raises:
         InputError: the expression is wrong, is about items, or has parameters.
     """
     check_user_filter(expression)
-    columns = Columns.of(snapshot.user_table.drop_columns(["user_id"]))
+    columns = Columns.of(users.drop_columns(["user_id"]))
     compiled = compile_filter(expression, columns)
     if compiled.parameters:
         raise InputError(
@@ -40,6 +40,5 @@ def user_mask(snapshot: Snapshot, expression: str) -> Bools:
             where=expression[:200],
             fix="Write the value into the expression.",
         )
-    history = Interactions.none(snapshot.interactions.event_types)
-    facts = Facts(history=history, user={}, parameters={}, now=snapshot.cutoff)
-    return readonly(compiled.mask(columns, facts, np.arange(snapshot.n_users, dtype=np.int32)))
+    facts = Facts(history=Interactions.none(()), user={}, parameters={}, now=now)
+    return readonly(compiled.mask(columns, facts, np.arange(users.num_rows, dtype=np.int32)))

@@ -22,8 +22,9 @@ from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.features.user_features import UserColumn, encode_users
 from penchant.kernel.arrays import F32, F64, AnyArray, Bools, Csr, Rows, readonly
 from penchant.kernel.clock import DAY, HOUR
+from penchant.models.gains import gains
 from penchant.models.lookalike_prior import Attributes, Placement, by_ridge
-from penchant.models.lookalike_replay import gains, without
+from penchant.models.lookalike_replay import without
 
 K = 20
 WINDOW = 2 * DAY

@@ -18,12 +18,13 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Queries, Query
+from penchant.models.gains import gains
 from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_blend import Blend
 from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.lookalike_pivots import pivots
 from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, targets
-from penchant.models.lookalike_replay import gains, make_replay
+from penchant.models.lookalike_replay import make_replay
 from penchant.models.lookalike_space import find_personas_of
 from penchant.models.popularity import Popularity
 from penchant.models.store import open_model, save_model

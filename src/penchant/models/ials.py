@@ -6,8 +6,9 @@
 n_u and n_i count the different partners. The sources are named in `penchant.models.ials_kernels`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import ClassVar, Literal, Self
 
 import msgspec
@@ -24,6 +25,7 @@ from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
 from penchant.models.cold_items import ColdItems, fill_cold
+from penchant.models.early_stopping import Step, search
 from penchant.models.ials_solve import Axes, Side, gram, solve_rows, sweep, turned
 from penchant.models.index import ExactIndex
 
@@ -35,8 +37,9 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pair's confidence is (Σ event weight · 2^(-age / half_life))^alpha; an event type that ``event_weights``
     does not name weighs 1, and 0 leaves it out. ``half_life`` is a span such as ``90d``, empty for never.
     ``solver`` is ``cg`` (``cg_steps`` of conjugate gradient a sweep) or ``exact`` (Cholesky). Training ends
-    early once an epoch lowers the loss by less than ``tolerance`` of it. ``cold_items`` says how items that
-    nobody took get a factor.
+    early once an epoch lowers the loss by less than ``tolerance`` of it; with ``patience`` above 0 it first
+    finds how many epochs rank the newest tenth of the interactions best, learnt from the older ones, until so
+    many more brought nothing better. ``cold_items`` says how items that nobody took get a factor.
     """
 
     name: ClassVar[str] = "ials"
@@ -53,13 +56,14 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     half_life: str = ""
     initial_deviation: float = 0.1
     tolerance: float = 0.0
+    patience: int = 0
     cold_items: ColdItems = ColdItems()
 
     def __post_init__(self) -> None:
         for field in ("factors", "epochs", "regularization", "cg_steps", "initial_deviation"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be above 0.")
-        for field in ("alpha", "unobserved_weight", "frequency_exponent", "tolerance"):
+        for field in ("alpha", "unobserved_weight", "frequency_exponent", "tolerance", "patience"):
             if not getattr(self, field) >= 0:
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be 0 or more.")
         for name, weight in self.event_weights.items():
@@ -72,24 +76,34 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
     ) -> "IalsModel":
         """Train; whoever is in a ``previous`` model with as many factors starts from there."""
-        progress.start(self.name, self.epochs)
-        shape = (snapshot.n_users, snapshot.n_items)
-        seen = self.confidence(snapshot.interactions, shape, now=snapshot.cutoff)
-        users, items = self.side(seen), self.side(seen.transpose())
-        x, y = self._start(snapshot, rng, previous)
+        seed = int(rng.integers(2**63)) if self.patience else 0
         with one_blas_thread():
-            x, y, losses = self._alternate(users, items, x, y, progress)
+            epochs, metrics = search(
+                lambda part: self._steps(self._begin(part, np.random.default_rng(seed))),
+                snapshot,
+                what=self.name,
+                epochs=self.epochs,
+                patience=self.patience,
+                progress=progress,
+            )
+            begin = self._begin(snapshot, rng, previous)
+            x, y, losses = begin.x, begin.y, list[float]()
+            progress.start(self.name, epochs)
+            for step in islice(self._steps(begin), epochs):
+                loss, x, y = step
+                losses.append(loss)
+                progress.advance(note=f"loss {loss:,.4g}")
             # In the items' principal axes a user is folded in without a matrix of all items.
             axes = Axes.of(gram(y))
             x, y = turned(x, axes.q), turned(y, axes.q)
             user_gram = gram(x)
-        cold = np.flatnonzero(np.diff(items.seen.indptr) == 0).astype(np.int32)
-        filled = fill_cold(self.cold_items, snapshot, y, x, users.seen, rng=rng)
+        cold = np.flatnonzero(np.diff(begin.items.seen.indptr) == 0).astype(np.int32)
+        filled = fill_cold(self.cold_items, snapshot, y, x, begin.users.seen, rng=rng)
         return IalsModel(
             card=card_for(
                 self,
                 snapshot,
-                metrics={"loss": losses[-1], "epochs": float(len(losses)), **filled.metrics},
+                metrics={"loss": losses[-1], "epochs": float(len(losses)), **metrics, **filled.metrics},
                 notes=[filled.note] if filled.note else [],
             ),
             items=snapshot.items,
@@ -117,7 +131,9 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             frequency_exponent=self.frequency_exponent,
         )
 
-    def _start(self, snapshot: Snapshot, rng: Generator, previous: Model | None) -> tuple[F32, F32]:
+    def _begin(self, snapshot: Snapshot, rng: Generator, previous: Model | None = None) -> "_Begin":
+        shape = (snapshot.n_users, snapshot.n_items)
+        seen = self.confidence(snapshot.interactions, shape, now=snapshot.cutoff)
         deviation = np.float32(self.initial_deviation / np.sqrt(self.factors))
         x = rng.standard_normal((snapshot.n_users, self.factors), np.float32) * deviation
         y = rng.standard_normal((snapshot.n_items, self.factors), np.float32) * deviation
@@ -128,21 +144,20 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             ):
                 at = old.rows(vocab.to_arrow())
                 ours[at >= 0] = theirs[at[at >= 0]]
-        return x, y
+        return _Begin(users=self.side(seen), items=self.side(seen.transpose()), x=x, y=y)
 
-    def _alternate(
-        self, users: Side, items: Side, x: F32, y: F32, progress: Progress
-    ) -> tuple[F32, F32, list[float]]:
+    def _steps(self, begin: "_Begin") -> Iterator[Step]:
         """Improve both sides in turn, items first so that users end fitted to the final items."""
-        losses: list[float] = []
+        users, items, x, y = begin.users, begin.items, begin.x, begin.y
+        before = np.inf
         for _ in range(self.epochs):
             y, _ = self.sweep(items, x, y)
             x, of_users = self.sweep(users, y, x)
-            losses.append(of_users + float(items.ridge @ np.einsum("ij,ij->i", y, y)))
-            progress.advance(note=f"loss {losses[-1]:,.4g}")
-            if len(losses) > 1 and losses[-2] - losses[-1] < self.tolerance * abs(losses[-2]):
-                break
-        return x, y, losses
+            loss = of_users + float(items.ridge @ np.einsum("ij,ij->i", y, y))
+            yield loss, x, y
+            if before - loss < self.tolerance * abs(before):
+                return
+            before = loss
 
     def sweep(self, side: Side, other: F32, start: F32) -> tuple[F32, float]:
         """Return one side (n, f) solved against the ``other``, and the loss of its rows."""
@@ -154,6 +169,16 @@ class Ials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             solver=self.solver,
             steps=self.cg_steps,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begin:
+    """What the epochs start from: each side's rows, and first factors (n, f) of users and items."""
+
+    users: Side
+    items: Side
+    x: F32
+    y: F32
 
 
 def _no_fresh() -> Interactions:

@@ -21,6 +21,7 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.progress import Progress, Silent
 from penchant.models.base import Model, Queries, card_for
+from penchant.models.gains import mean_gain
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
 from penchant.models.lookalike_blend import Blend
@@ -36,7 +37,7 @@ from penchant.models.lookalike_prior import (
     shared_preference,
     targets,
 )
-from penchant.models.lookalike_replay import DEPTH, Replay, best_of, make_replay, mean_gain, without
+from penchant.models.lookalike_replay import DEPTH, Replay, best_of, make_replay, without
 from penchant.models.lookalike_space import PersonaSpace, find_personas_of
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)

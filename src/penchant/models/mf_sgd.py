@@ -4,7 +4,7 @@ The losses, their gradients and papers are in `penchant.models.mf_sgd_kernels`. 
 not trained with gets its vector by the same steps, the items held still.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
 from penchant.models.best import alone
+from penchant.models.early_stopping import Step, search
 from penchant.models.histories import Weighing, above, at_least
 from penchant.models.index import ExactIndex
 from penchant.models.mf_sgd_kernels import BPR, LOGISTIC, SOFTMAX, run
@@ -32,7 +33,9 @@ class SgdFields(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The fields of factorisation by gradients.
 
     Each pair counts once an epoch, however often it happened; only events that weigh above 0 make one.
-    ``negatives`` are drawn for each pair, ``rate`` is AdaGrad's step.
+    ``negatives`` are drawn for each pair, ``rate`` is AdaGrad's step. How many of the ``epochs`` are best is
+    found first on the older nine tenths of the interactions, by how well they rank the newest tenth, until
+    ``patience`` more brought nothing better. ``patience`` 0 does all ``epochs`` at once.
     """
 
     factors: int = 64
@@ -41,64 +44,43 @@ class SgdFields(Weighing, frozen=True, kw_only=True, forbid_unknown_fields=True)
     regularization: float = 0.01
     negatives: int = 4
     initial_deviation: float = 0.1
+    patience: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "factors", "epochs", "negatives")
-        at_least(self, 0, "regularization")
+        at_least(self, 0, "regularization", "patience")
         above(self, 0, "rate", "initial_deviation")
 
     def fit(
         self, snapshot: Snapshot, loss: str, rng: Generator, progress: Progress, previous: Model | None
     ) -> "MfModel":
         """Train; whoever is in a ``previous`` model of as many factors starts from there."""
-        n, m, f = snapshot.n_users, snapshot.n_items, self.factors
-        seen = self.matrix(snapshot.interactions, n, m, now=snapshot.cutoff)
-        deviation = self.initial_deviation / np.sqrt(f)
-        x = (rng.standard_normal((n, f)) * deviation).astype(np.float32)
-        y = (rng.standard_normal((m, f)) * deviation).astype(np.float32)
-        b = np.zeros(m, np.float32)
-        if isinstance(previous, MfModel) and previous.user_factors.shape[1] == f:
-            _carry_over(previous, snapshot, x, y, b)
-        warm = np.flatnonzero(np.bincount(seen.indices, minlength=m)).astype(np.int32)
-        owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(seen.indptr))
-        of_x, of_y, of_b = (np.full(a.shape, _START, np.float32) for a in (x, y, b))
-        state = np.array([int(rng.integers(1, 2**62))])
-        progress.start(loss, self.epochs)
+        seed = int(rng.integers(2**63))
+
+        def afresh(part: Snapshot) -> Iterator[Step]:
+            training = _Training(self, part, loss, np.random.default_rng(seed))
+            for _ in range(self.epochs):
+                yield training.epoch(), *training.vectors()
+
+        epochs, metrics = search(
+            afresh, snapshot, what=loss, epochs=self.epochs, patience=self.patience, progress=progress
+        )
+        training = _Training(self, snapshot, loss, rng)
+        if isinstance(previous, MfModel) and previous.user_factors.shape[1] == self.factors:
+            training.start_from(previous, snapshot)
+        progress.start(loss, epochs)
         reached = 0.0
-        for _ in range(self.epochs):
-            order = rng.permutation(seen.nnz)
-            reached = run(
-                readonly(owner[order]),
-                readonly(seen.indices[order]),
-                seen.indptr,
-                seen.indices,
-                readonly(warm.view()),
-                x,
-                y,
-                b,
-                of_x,
-                of_y,
-                of_b,
-                np.float32(self.rate),
-                np.float32(self.regularization),
-                self.negatives,
-                _LOSSES[loss],
-                True,
-                state,
-            )
+        for _ in range(epochs):
+            reached = training.epoch()
             progress.advance(note=f"loss {reached:.4f}")
-        cold = np.ones(m, np.bool_)
-        cold[warm] = False
-        with_bias = np.concatenate([y, b[:, None]], axis=1)
-        with_bias[cold] = 0
-        x[np.diff(seen.indptr) == 0] = 0
+        users, items = training.vectors()
         return MfModel(
-            card=card_for(self, snapshot, metrics={"loss": float(reached)}),
+            card=card_for(self, snapshot, metrics={"loss": reached, "epochs": float(epochs), **metrics}),
             items=snapshot.items,
             users=snapshot.users,
-            user_factors=readonly(x),
-            index=ExactIndex.build(with_bias),
+            user_factors=readonly(np.ascontiguousarray(users[:, :-1])),
+            index=ExactIndex.build(items),
         )
 
 
@@ -129,12 +111,64 @@ class Bpr(SgdFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.fit(snapshot, "bpr", rng, progress, previous)
 
 
-def _carry_over(previous: "MfModel", snapshot: Snapshot, x: F32, y: F32, b: F32) -> None:
-    at = previous.users.rows(snapshot.users.to_arrow())
-    x[at >= 0] = previous.user_factors[at[at >= 0]]
-    at = previous.items.rows(snapshot.items.to_arrow())
-    old = previous.index.by_row()[at[at >= 0]]
-    y[at >= 0], b[at >= 0] = old[:, :-1], old[:, -1]
+class _Training:
+    """The state of one training: factors, biases, AdaGrad's sums, the random numbers."""
+
+    def __init__(self, recipe: SgdFields, snapshot: Snapshot, loss: str, rng: Generator) -> None:
+        n, m, f = snapshot.n_users, snapshot.n_items, recipe.factors
+        deviation = recipe.initial_deviation / np.sqrt(f)
+        self._recipe, self._loss, self._rng = recipe, _LOSSES[loss], rng
+        self._seen = recipe.matrix(snapshot.interactions, n, m, now=snapshot.cutoff)
+        self._owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(self._seen.indptr))
+        self._warm = readonly(np.flatnonzero(np.bincount(self._seen.indices, minlength=m)).astype(np.int32))
+        self._x = (rng.standard_normal((n, f)) * deviation).astype(np.float32)
+        self._y = (rng.standard_normal((m, f)) * deviation).astype(np.float32)
+        self._b = np.zeros(m, np.float32)
+        self._of_x, self._of_y, self._of_b = (
+            np.full(a.shape, _START, np.float32) for a in (self._x, self._y, self._b)
+        )
+        self._state = np.array([int(rng.integers(1, 2**62))])
+
+    def start_from(self, previous: "MfModel", snapshot: Snapshot) -> None:
+        """Take over what an earlier model knows of the same users and items."""
+        at = previous.users.rows(snapshot.users.to_arrow())
+        self._x[at >= 0] = previous.user_factors[at[at >= 0]]
+        at = previous.items.rows(snapshot.items.to_arrow())
+        old = previous.index.by_row()[at[at >= 0]]
+        self._y[at >= 0], self._b[at >= 0] = old[:, :-1], old[:, -1]
+
+    def epoch(self) -> float:
+        """Learn from every pair once; return the mean loss."""
+        order = self._rng.permutation(self._seen.nnz)
+        return float(
+            run(
+                readonly(self._owner[order]),
+                readonly(self._seen.indices[order]),
+                self._seen.indptr,
+                self._seen.indices,
+                self._warm,
+                self._x,
+                self._y,
+                self._b,
+                self._of_x,
+                self._of_y,
+                self._of_b,
+                np.float32(self._recipe.rate),
+                np.float32(self._recipe.regularization),
+                self._recipe.negatives,
+                self._loss,
+                True,
+                self._state,
+            )
+        )
+
+    def vectors(self) -> tuple[F32, F32]:
+        """Return users with a 1 (n_users, f + 1) and items with their bias last; zeros: nothing known."""
+        users = np.concatenate([self._x, np.ones((len(self._x), 1), np.float32)], axis=1)
+        users[np.diff(self._seen.indptr) == 0] = 0
+        items = np.zeros((len(self._y), users.shape[1]), np.float32)
+        items[self._warm, :-1], items[self._warm, -1] = self._y[self._warm], self._b[self._warm]
+        return users, items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

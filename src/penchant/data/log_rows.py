@@ -28,7 +28,12 @@ _DEFAULTS: dict[tuple[str, str], Any] = {("followed", "active"): True, ("acted",
 
 
 def encode(event: AnyEvent) -> bytes:
-    """Return an event as JSON, after refusing what could not be read back.
+    """Return an event as JSON; raises as `checked` does."""
+    return checked(event)[0]
+
+
+def checked(event: AnyEvent) -> tuple[bytes, AnyEvent]:
+    """Return an event as JSON and as it will read back, after refusing what could not be.
 
     Raises:
         InputError: the id is empty, the time is not finite, or a text or number has no JSON form.
@@ -44,10 +49,9 @@ def encode(event: AnyEvent) -> bytes:
         )
     try:
         encoded = _ENCODER.encode(event)
-        _EVENTS.decode(encoded)
+        return encoded, _EVENTS.decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError) as error:
         raise InputError(f"it cannot be stored as JSON ({error}).", where=where) from error
-    return encoded
 
 
 def decode(encoded: bytes) -> AnyEvent:

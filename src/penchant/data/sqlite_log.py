@@ -21,8 +21,9 @@ from penchant.data.events import AnyEvent
 from penchant.data.log_bulk import KEYS_FILE, Staged
 from penchant.data.log_errors import storage_errors
 from penchant.data.log_keys import KeyRuns, among, keys_of, open_run, sorted_keys, write_run
+from penchant.data.log_recent import Recent
 from penchant.data.log_rewrite import Rewritten, pending, rewrite, settle
-from penchant.data.log_rows import decode, encode, id_key, kind_of, to_batch, to_events
+from penchant.data.log_rows import checked, decode, id_key, kind_of, to_batch, to_events
 from penchant.data.log_segments import NUMBER, Segment, SegmentWriter, read_segment
 from penchant.data.log_store import (
     PATIENCE,
@@ -55,6 +56,7 @@ class SqliteLog:
         self._folder = store.segments_folder
         self._sealed_keys = KeyRuns(self._folder)  # used only under the write transaction
         self._group = GroupCommit(self._commit)
+        self._recent = Recent()
 
     @classmethod
     def open(cls, folder: Path) -> "SqliteLog":
@@ -78,8 +80,14 @@ class SqliteLog:
         Raises:
             InputError: an event cannot be stored; the message names it.
         """
-        rows = [(kind_of(event), id_key(event.event_id), encode(event)) for event in events]
-        return self._group.add(rows) if rows else Appended(stored=0, known=0, head=self.head())
+        if not events:
+            return Appended(stored=0, known=0, head=self.head())
+        read = [checked(event) for event in events]
+        rows = [(kind_of(event), id_key(event.event_id), encoded) for encoded, event in read]
+        done = self._group.add(rows)
+        if not done.known:
+            self._recent.add(done.head - done.stored + 1, [event for _, event in read])
+        return done
 
     def _commit(self, batches: list[list[Row]]) -> list[Appended]:
         outcomes: list[Appended] = []
@@ -188,9 +196,12 @@ class SqliteLog:
         with self._store.reading() as con:
             head = head_of(con)
             upto = min(after + limit, head)
+            gone = removed_between(con, after=after, upto=upto)
+            own = None if gone else self._recent.between(after, upto)
+            if own is not None:
+                return own, upto, head
             rows = tail_rows(con, after=after, upto=upto, limit=-1)
             segments = segments_between(con, after=after, upto=upto) if len(rows) < upto - after else []
-            gone = removed_between(con, after=after, upto=upto)
         events = [(number, decode(event)) for number, _, _, event in rows]
         with storage_errors(self._folder):
             for segment in segments:

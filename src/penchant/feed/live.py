@@ -180,6 +180,7 @@ class Live:
         whom it does not know has a row past its end, the same until the user is dropped.
         """
         acted: list[tuple[int, int, float, int, float]] = []
+        seen: list[int] = []  # items of served feeds, counted together
         for number, event in events:
             if number <= self.head:
                 continue
@@ -191,10 +192,13 @@ class Live:
                 case Followed():
                     self._tail(event.user_id).follows[event.followed_id] = event.active
                 case Served():
-                    self._serve(event)
+                    seen += self._serve(event)
                 case UserPut():
                     self._tail(event.user_id).properties = dict(event.properties)
+                case _:
+                    pass  # actions have a live state of their own
             self.head = number
+        self.shown.served(as_rows(seen), len(self.catalogue))
         return _columns(acted, self.event_types)
 
     def user(self, user_id: str) -> int:
@@ -254,14 +258,16 @@ class Live:
         if new and author is not None and self._authors is not None:
             self._authors.setdefault(str(author), []).append(self.catalogue.row(event.item_id))
 
-    def _serve(self, event: Served) -> None:
-        rows = self._known_rows(slot.item_id for slot in event.slots)
-        self.shown.served(rows, len(self.catalogue))
+    def _serve(self, event: Served) -> list[int]:
+        """Take a feed; return the known of its items."""
+        row_of = self.catalogue.row
+        rows = [row for slot in event.slots if (row := row_of(slot.item_id)) >= 0]
         if self.showings is not None:
-            self.showings.add(event.user_id, event.event_id, event.timestamp, rows)
+            self.showings.add(event.user_id, event.event_id, event.timestamp, as_rows(rows))
         tail = self._tails.get(event.user_id)
         if tail is not None:
             tail.served = event
+        return rows
 
     def _known_rows(self, item_ids: Iterable[str]) -> Rows:
         return as_rows(row for row in map(self.catalogue.row, item_ids) if row >= 0)

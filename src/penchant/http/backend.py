@@ -80,6 +80,10 @@ class Backend:
         served = 0 if self._serving is None else self._serving.health().waiting
         return self.writer.waiting + served
 
+    def refused(self) -> int:
+        """Return how many feeds were refused because too many waited for the log."""
+        return 0 if self._serving is None else self._serving.health().refused
+
     def _store(self, events: Sequence[AnyEvent]) -> Appended:
         if self._serving is None:
             return self.workspace.log.append(events)

@@ -63,6 +63,12 @@ class Metrics:
         self._waiting = Gauge(
             "penchant_waiting_events", "Events not on disk yet.", registry=own, multiprocess_mode="livesum"
         )
+        self._refused = Gauge(
+            "penchant_refused_feeds",
+            "Feeds refused since the start because too many waited for the log.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
         self._request_children: dict[tuple[str, str, int], Histogram] = {}
         self._stage_children: dict[tuple[str, str], tuple[Counter, Counter]] = {}
 
@@ -93,9 +99,10 @@ class Metrics:
         for kind, n in Tally(str(event.__struct_config__.tag) for event in events).items():
             self._events.labels(kind).inc(n)
 
-    def text(self, *, waiting: int) -> bytes:
+    def text(self, *, waiting: int, refused: int) -> bytes:
         """Return all numbers, of all workers when they share a folder."""
         self._waiting.set(waiting)
+        self._refused.set(refused)
         if SHARED_FOLDER not in os.environ:
             return generate_latest(self._registry)
         merged = CollectorRegistry()

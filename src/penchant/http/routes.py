@@ -253,7 +253,8 @@ def get_ready(request: AnyRequest) -> ReadyAnswer:
 def get_metrics(request: AnyRequest) -> Response[bytes]:
     """Return the numbers of all workers in the Prometheus format."""
     backend = backend_of(request)
-    return Response(backend.metrics.text(waiting=backend.waiting()), media_type=CONTENT_TYPE)
+    text = backend.metrics.text(waiting=backend.waiting(), refused=backend.refused())
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 ROUTES = [

@@ -46,6 +46,7 @@ class Health:
     live_users: int  # users with events since the snapshot
     dropped_users: int  # users whose new events were dropped to bound memory
     waiting: int  # served feeds not yet in the log
+    refused: int  # feeds refused because too many waited for the log
     problem: str | None  # why the log takes no events, or the newest models cannot be opened
 
 
@@ -105,7 +106,7 @@ class Serving:
         Raises:
             NotFound: there is no feed of that name, or no such anchor.
             InputError: ``k`` is outside 1..k_max of the feed, or a filter or promotion is wrong.
-            NotReady: the log has taken no events for a while and no more can wait.
+            NotReady: the log takes no events and no more feeds can wait for it.
         """
         view = self._view
         plan = self._plan(view, name)
@@ -289,6 +290,7 @@ class Serving:
 
     def _read_tail(self, view: View) -> None:
         while view.live.head < (head := self._log.head()):
+            refused=writer.refused,
             events = self._log.tail(view.live.head, _CHUNK)
             if not events:  # the last ones were taken out of the log for good
                 view.live.head = head

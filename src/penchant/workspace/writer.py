@@ -1,12 +1,12 @@
 """The background writer of what was served: one thread, groups of events, nothing dropped, nothing hidden."""
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import TypeAlias, final
 
-from penchant.data.events import AnyEvent, Served, ServedSlot
+from penchant.data.events import AnyEvent, Offered, Served, ServedSlot
 from penchant.feed.types import Feed
 from penchant.kernel.errors import NotReady, PenchantError
 
@@ -14,13 +14,16 @@ _GROUP = 500
 _RETRY_SECONDS = 0.5
 _LINGER_SECONDS = 0.05  # what is served meanwhile shares the commit; nobody waits for it
 
+_Waiting: TypeAlias = tuple[Feed, float, type[Served | Offered]]
+
 
 @final
 class ServedWriter:
-    """Appends `Served` events in groups.
+    """Appends `Served` and `Offered` events in groups, in the order in which they were put.
 
-    A full queue makes the caller wait, at most ``patience`` seconds. When the log refuses a group, the group
-    is kept and tried again, and ``error`` says why until it is stored.
+    Nobody waits for it: when ``capacity`` feeds wait for the log, another one is refused, and counted in
+    ``refused``. When the log refuses a group, the group is kept and tried again, and ``error`` says why until
+    it is stored.
     """
 
     def __init__(
@@ -30,37 +33,39 @@ class ServedWriter:
         capacity: int,
         idle: Callable[[], None],
         idle_seconds: float,
-        patience: float = 5.0,
     ) -> None:
         self._append = append
         self._idle = idle
         self._idle_seconds = idle_seconds
-        self._patience = patience
-        self._queue: queue.Queue[tuple[Feed, float]] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._feeds: deque[_Waiting] = deque()  # a feed leaves it when it is on disk
+        self._news = threading.Event()
         self._closing = threading.Event()
         self.error: PenchantError | None = None
-        self.written = 0
+        self.refused = 0
         self._thread = threading.Thread(target=self._run, name="penchant-served", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Return how many events are not on disk yet."""
-        return self._queue.unfinished_tasks
+        """Return how many feeds are not on disk yet."""
+        return len(self._feeds)
 
-    def put(self, feed: Feed, now: float) -> None:
-        """Hand over what was served at ``now``.
+    def put(self, feed: Feed, now: float, kind: type[Served | Offered] = Served) -> None:
+        """Hand over what was served at ``now``, or offered; this takes no time, also when the log does.
 
         Raises:
-            NotReady: the queue stayed full; the log takes no events.
+            NotReady: too many wait already; the log takes no events.
         """
-        try:
-            self._queue.put((feed, now), timeout=self._patience)
-        except queue.Full:
+        if len(self._feeds) >= self._capacity:
+            self.refused += 1
             raise NotReady(
                 f"what is served cannot be logged: {self.error or 'the log is too slow'}",
                 fix="Look at the disk; serving goes on when the log takes events again.",
-            ) from None
+            )
+        self._feeds.append((feed, now, kind))
+        if not self._news.is_set():
+            self._news.set()
 
     def flush(self, timeout: float = 30.0) -> None:
         """Return when all that was put is on disk.
@@ -80,30 +85,23 @@ class ServedWriter:
             self.flush()
         finally:
             self._closing.set()
+            self._news.set()
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            group = self._take()
+            if self._news.wait(self._idle_seconds) and len(self._feeds) < _GROUP:
+                self._closing.wait(_LINGER_SECONDS)
+            self._news.clear()  # before looking, so that whoever puts later tells again
+            group = [self._feeds[i] for i in range(min(len(self._feeds), _GROUP))]
             if group:
                 self._store(group)
+            if self._feeds:
+                self._news.set()
             self._idle()
 
-    def _take(self) -> list[tuple[Feed, float]]:
-        """Return what waits and what joins it shortly, up to a group; nothing after an idle while."""
-        group: list[tuple[Feed, float]] = []
-        try:
-            group.append(self._queue.get(timeout=self._idle_seconds))
-            if self._queue.qsize() < _GROUP:
-                self._closing.wait(_LINGER_SECONDS)
-            while len(group) < _GROUP:
-                group.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
-        return group
-
-    def _store(self, group: list[tuple[Feed, float]]) -> None:
-        events = [served(feed, now) for feed, now in group]
+    def _store(self, group: list[_Waiting]) -> None:
+        events = [served(*one) for one in group]
         while True:
             try:
                 self._append(events)
@@ -114,14 +112,13 @@ class ServedWriter:
             else:
                 break
         self.error = None
-        self.written += len(group)
         for _ in group:
-            self._queue.task_done()
+            self._feeds.popleft()
 
 
-def served(feed: Feed, now: float) -> Served:
+def served(feed: Feed, now: float, kind: type[Served | Offered] = Served) -> Served | Offered:
     """Return the event that says what a feed showed; its id is the request's."""
-    return Served(
+    return kind(
         event_id=feed.request_id,
         timestamp=now,
         user_id=feed.user_id,

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,16 @@ from penchant.kernel.errors import InputError
 
 if TYPE_CHECKING:
     from penchant.data.snapshot import Snapshot
+    from penchant.kernel.progress import Progress
     from penchant.personas.analysis import Personas
+    from penchant.personas.settings import PersonaSettings
+    from penchant.workspace.personas import ServedPersonas
+    from penchant.workspace.service import Workspace
 
+_NOT_SERVED = (
+    "These groups were found for this report and nobody is served by them. A trained recipe 'lookalike' has "
+    "personas that are served; without --k and --space those are described."
+)
 _USERS, _MATRIX, _REPORT, _CARD = "users.csv", "behaviour.csv", "report.html", "personas.json"
 
 
@@ -27,60 +36,93 @@ def register(app: typer.Typer) -> None:
 def personas(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
-    k: Annotated[str, typer.Option("--k", help="How many, or auto: the elbow chooses.")] = "auto",
+    k: Annotated[
+        str | None, typer.Option("--k", help="Find so many groups anew, or auto: the elbow chooses.")
+    ] = None,
     space: Annotated[
-        str | None, typer.Option(help="attributes or behaviour: what users are grouped by.")
+        str | None, typer.Option(help="Find groups anew: of attributes, or of behaviour.")
     ] = None,
     category: Annotated[
         str | None, typer.Option(help="The item column that behaviour is summed by. [default: from settings]")
     ] = None,
     days: Annotated[float | None, typer.Option(help="The window of behaviour, in days.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The trained recipe whose personas are described. [default: the first with any]"),
+    ] = None,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Group the users and describe the groups.
+    """Describe the personas that are served, or groups of users found anew, and check what they are worth.
 
-    Checks also whether the groups behave differently. Groups of behaviour are checked as they serve somebody
-    new, placed by attributes, and beside them as many groups of attributes.
+    Described are the personas of the trained recipe lookalike, by the ids they are served by. Without one, or
+    with --k or --space, groups are found as [personas] says; their ids are kept from the files of an earlier
+    run in the same folder where the groups match. Checked is whether groups behave differently. Groups of
+    behaviour are checked as they serve somebody new, placed by attributes, and beside them as many groups of
+    attributes.
 
-    Writes report.html, personas.json, users.csv (user_id, persona) and behaviour.csv. Persona ids are kept
-    from the files of an earlier run in the same folder where the groups match.
+    Writes report.html, personas.json, users.csv (user_id, persona) and behaviour.csv.
     """
-    from penchant.features.graph_columns import with_graph
     from penchant.kernel.folders import write_atomically
-    from penchant.kernel.seeds import derive
-    from penchant.personas.analysis import find_personas
     from penchant.reports.page import write_page
     from penchant.reports.personas import persona_report
-    from penchant.workspace.personas import served_losses
+    from penchant.workspace.personas import served_losses, served_personas
 
+    given: dict[str, Any] = {"space": _space(space), "category": category, "days": days}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if k is not None:
+        asked["k"] = _number(k)
+    anew = k is not None or space is not None
+    if anew and model is not None:
+        raise InputError("--model names personas that are served, --k and --space find others: give one.")
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
-        seed = workspace.settings.workspace.seed
-        snapshot = with_graph(
-            workspace.snapshot(progress=progress), workspace.settings.graph, rng=derive(seed, "graph")
-        )
-        changes: dict[str, Any] = {
-            "k": _number(k),
-            "space": _space(space),
-            "category": category,
-            "days": days,
-        }
-        settings = msgspec.structs.replace(
-            workspace.settings.personas, **{name: v for name, v in changes.items() if v is not None}
-        )
-        rng = derive(seed, "personas")
-        found = find_personas(
-            snapshot, settings, rng=rng, progress=progress, previous=_previous(out / _USERS)
-        )
+        settings = msgspec.structs.replace(workspace.settings.personas, **asked)
+        served = None if anew else served_personas(workspace.registry, model)
+        known = None if served is None else _served(workspace, settings, served, progress)
+        found, snapshot = known or _anew(workspace, settings, out, progress)
         losses = served_losses(workspace.registry)
     write_page(out / _REPORT, persona_report(found, title="Personas"))
     write_atomically(out / _USERS, _users_csv(found, snapshot))
     if found.matrix is not None:
         write_atomically(out / _MATRIX, _matrix_csv(found))
-    document = _document(found) | {"served_losses": losses}
+    document = _document(found) | {
+        "served": served.name if served is not None and known is not None else None,
+        "served_losses": losses,
+    }
     write_atomically(out / _CARD, msgspec.json.format(msgspec.json.encode(document), indent=2))
     here.answer(document, lambda: _show(here, found, losses, out))
+
+
+def _served(
+    workspace: "Workspace", settings: "PersonaSettings", served: "ServedPersonas", progress: "Progress"
+) -> "tuple[Personas, Snapshot] | None":
+    """Describe the personas that are served; None when the model does not tell where its users stand."""
+    from penchant.kernel.seeds import derive
+    from penchant.personas.analysis import describe_personas
+    from penchant.personas.served import grouping_of
+
+    grouping = grouping_of(served.name, served.model, served.ids, served.snapshot)
+    if grouping is None:
+        return None
+    progress.start("personas", 2)
+    rng = derive(workspace.settings.workspace.seed, "personas")
+    found = describe_personas(served.snapshot, grouping, settings, rng=rng, progress=progress)
+    return found, served.snapshot
+
+
+def _anew(
+    workspace: "Workspace", settings: "PersonaSettings", out: Path, progress: "Progress"
+) -> "tuple[Personas, Snapshot]":
+    """Find groups in what a training would learn from now; nobody is served by them."""
+    from penchant.kernel.seeds import derive
+    from penchant.personas.analysis import find_personas
+
+    snapshot = workspace.learnt_from(progress=progress)
+    rng = derive(workspace.settings.workspace.seed, "personas")
+    previous = _previous(out / _USERS)
+    found = find_personas(snapshot, settings, rng=rng, progress=progress, previous=previous)
+    return replace(found, notes=(_NOT_SERVED, *found.notes)), snapshot
 
 
 def _number(k: str) -> int | None:

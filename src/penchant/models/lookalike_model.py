@@ -63,12 +63,13 @@ class Newcomers:
         return self.space.nearest(values) if known and self.space.k else -1
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Return everything to save, but the points, which only training needs."""
+        """Return everything to save."""
         return {
             "encoder": self.encoded,
             "basis": self.space.basis,
             "centres": self.space.centres,
             "labels": self.space.labels,
+            "points": self.space.points,
             "feature_mean": self.mean,
             "placing": self.placing,
         }
@@ -81,7 +82,7 @@ class Newcomers:
             basis=a["basis"],
             centres=a["centres"],
             spread=float(placing[1]),
-            points=_NOBODY,
+            points=a.get("points", _NOBODY),  # models of an earlier version do not have them
             labels=a["labels"],
         )
         return cls(

@@ -54,7 +54,7 @@ def find_personas_of(
             basis=readonly(np.zeros((d, 0), np.float32)),
             centres=readonly(np.zeros((0, 0), np.float32)),
             spread=1.0,
-            points=np.zeros((n, 0), np.float32),
+            points=readonly(np.zeros((n, 0), np.float32)),
             labels=readonly(np.full(n, -1, np.int32)),
         )
     basis = svd_basis(values[dense], rank)

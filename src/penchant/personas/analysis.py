@@ -1,13 +1,13 @@
 """Personas from a snapshot: features, clusters, descriptions, checks and the behaviour matrix in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.features.user_features import UserMatrix, describe, encode_users, guess_columns
+from penchant.features.user_features import UserColumn, UserMatrix, describe, encode_users, guess_columns
 from penchant.kernel.arrays import F32, Rows, readonly
 from penchant.kernel.progress import Progress
 from penchant.models.user_clusters import Clusters, Elbow, assign, find_elbow, k_means, keep_ids
@@ -16,6 +16,26 @@ from penchant.personas.checks import Check, Interval, check_clusters
 from penchant.personas.profile import Persona, describe_clusters
 from penchant.personas.settings import PersonaSettings, SpaceName
 from penchant.personas.spaces import attribute_space, behaviour_space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """n users in k groups, to be described: what was clustered here, or what a model serves.
+
+    ``labels`` and ``as_new`` (n,) are the groups users belong to, and would if nothing but their attributes
+    were known; -1 where nothing is.
+    """
+
+    labels: Rows
+    as_new: Rows
+    points: F32  # (n, r)
+    centres: F32  # (k, r)
+    columns: Sequence[UserColumn]
+    space: SpaceName
+    kept: float | None = None  # see `penchant.personas.spaces.Space`
+    elbow: Elbow | None = None
+    rival: UserMatrix | None = None  # the attributes, whose clusters are compared with these
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +50,7 @@ class Personas:
     matrix: BehaviourMatrix | None
     used: Mapping[str, str]  # column -> in words how it was used
     space: SpaceName
-    kept: float  # see `penchant.personas.spaces.Space`
+    kept: float | None  # see `penchant.personas.spaces.Space`
     rival: Check | None  # of attribute clusters, when these are of behaviour
     notes: tuple[str, ...]
 
@@ -40,11 +60,11 @@ class Personas:
             return []
         *told, verdict = self.check.sentences()
         if self.rival is not None:
+            ours, theirs = self.check.held_out_gain, self.rival.held_out_gain
             told.append(
-                f"Attributes tell {max(self.kept, 0):.0%} of where a user stands in the space of behaviour. "
-                f"Groups of behaviour, entered by attributes, gain {self.check.held_out_gain.value:+.2%}; "
-                f"as many groups of attributes gain {self.rival.held_out_gain.value:+.2%}: "
-                f"{_better(self.check.held_out_gain, self.rival.held_out_gain)}."
+                f"Attributes tell {max(self.kept or 0, 0):.0%} of where a user stands in the space of "
+                f"behaviour. Groups of behaviour, entered by attributes, gain {ours.value:+.2%}; "
+                f"as many groups of attributes gain {theirs.value:+.2%}: {_better(ours, theirs)}."
             )
         return [*told, verdict]
 
@@ -86,37 +106,60 @@ def find_personas(
         as_new = np.where(matrix.known, assign(space.placed, clusters.centres), np.int32(-1))
         labels = np.where(labels < 0, as_new, labels)
     progress.advance(note=f"{clusters.k} clusters")
+    points = np.zeros((snapshot.n_users, space.points.shape[1]), np.float32)
+    points[space.rows] = space.points
+    grouping = Grouping(
+        labels=readonly(labels),
+        as_new=as_new,
+        points=points,
+        centres=clusters.centres,
+        columns=columns,
+        space=settings.space,
+        kept=space.kept,
+        elbow=elbow,
+        rival=matrix if settings.space == "behaviour" else None,
+    )
+    return describe_personas(snapshot, grouping, settings, rng=rng, progress=progress)
+
+
+def describe_personas(
+    snapshot: Snapshot, grouping: Grouping, settings: PersonaSettings, *, rng: Generator, progress: Progress
+) -> Personas:
+    """Say what groups are and whether they matter, however they were found.
+
+    Raises:
+        InputError: too few users did anything, or a setting that does not fit the data.
+    """
+    k, labels = len(grouping.centres), grouping.labels
     behaviour, notes = _behaviour(snapshot, settings)
     check = rival = None
     if behaviour is not None:
-        check = _check(behaviour, as_new, clusters.k, rng)
-        if settings.space == "behaviour":
-            rival = _check(behaviour, _by_attributes(matrix, settings, clusters.k, rng), clusters.k, rng)
+        check = _check(behaviour, grouping.as_new, k, rng)
+        if grouping.rival is not None:
+            rival = _check(behaviour, _by_attributes(grouping.rival, settings, k, rng), k, rng)
     progress.advance(note="checks")
-    all_points = np.zeros((snapshot.n_users, space.points.shape[1]), np.float32)
-    all_points[space.rows] = space.points
     personas = describe_clusters(
         snapshot.user_table,
-        columns,
+        grouping.columns,
         labels,
-        clusters.k,
+        k,
         behaviour=behaviour,
-        points=all_points,
-        centres=clusters.centres,
+        points=grouping.points,
+        centres=grouping.centres,
     )
     progress.advance(note="descriptions")
     return Personas(
         personas=personas,
-        labels=readonly(labels),
-        centres=clusters.centres,
-        elbow=elbow,
+        labels=labels,
+        centres=grouping.centres,
+        elbow=grouping.elbow,
         check=check,
-        matrix=behaviour_matrix(behaviour, labels, clusters.k) if behaviour is not None else None,
-        used=describe(columns),
-        space=settings.space,
-        kept=space.kept,
+        matrix=behaviour_matrix(behaviour, labels, k) if behaviour is not None else None,
+        used=describe(grouping.columns),
+        space=grouping.space,
+        kept=grouping.kept,
         rival=rival,
-        notes=notes,
+        notes=(*grouping.notes, *notes),
     )
 
 

@@ -198,10 +198,13 @@ def _made(found: Personas) -> Section:
     used = [[name, how] for name, how in found.used.items()]
     behaviour = found.space == "behaviour"
     kept = "Of taste told by attributes" if behaviour else "Kept by the projection"
+    facts = [("Attributes", str(len(used)))]
+    if found.kept is not None:
+        facts.insert(0, (kept, f"{max(found.kept, 0):.0%}"))
     return Section(
         title="How it was made",
         blocks=[
-            Facts(rows=[(kept, f"{max(found.kept, 0):.0%}"), ("Attributes", str(len(used)))]),
+            Facts(rows=facts),
             Table(columns=["Attribute", "Used as"], rows=used),
         ],
     )

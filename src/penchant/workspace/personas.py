@@ -14,6 +14,7 @@ from typing import Self, final
 import msgspec
 import numpy as np
 
+from penchant.data.snapshot import Snapshot
 from penchant.feed.bridge import Bridge
 from penchant.feed.groups import Groups, ModelGroups, NoGroups
 from penchant.feed.live import Live
@@ -22,6 +23,7 @@ from penchant.kernel.errors import InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Card, Placing
+from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.store import read_card
 from penchant.models.user_clusters import Clusters, keep_ids
 from penchant.workspace.registry import Registry
@@ -143,6 +145,42 @@ class PersonaBook:
         placer = self._bridges[name].placer
         assert placer is not None
         return placer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPersonas:
+    """A model that is served and has personas, their ids (k,), and the snapshot it is served with."""
+
+    name: str
+    model: LookalikeModel
+    ids: Rows
+    snapshot: Snapshot
+
+
+def served_personas(registry: Registry, name: str | None) -> ServedPersonas | None:
+    """Return the personas of the named recipe, or of the first that has any; None when none has.
+
+    Raises:
+        NotFound: the named recipe is not served, or has no personas.
+    """
+    try:
+        pointer = registry.current()
+    except (NotReady, InputError):
+        pointer = None
+    for asked, version in ({} if pointer is None else pointer.models).items():
+        if name not in (None, asked) or pointer is None or not registry.has(asked, version):
+            continue
+        model = registry.open(asked, version)
+        if isinstance(model, LookalikeModel) and model.n_personas:
+            ids = ids_of(registry.folder, asked, version, model.n_personas)
+            snapshot = Snapshot.open(registry.snapshot_folder(pointer.snapshot))
+            return ServedPersonas(name=asked, model=model, ids=ids, snapshot=snapshot)
+    if name is not None:
+        raise NotFound(
+            f"no trained recipe '{name}' has personas.",
+            fix='Name a trained recipe "lookalike", or leave out --model.',
+        )
+    return None
 
 
 def losses_of(card: Card) -> dict[str, float]:

@@ -124,7 +124,7 @@ class Workspace:
         return train(
             self.registry,
             self.settings,
-            lambda: self.told(self.snapshot(progress=silent), self._served_snapshot()),
+            lambda: self.learnt_from(progress=silent),
             names,
             now=self.clock.now(),
             progress=silent,
@@ -179,6 +179,10 @@ class Workspace:
             first=[{field: getattr(recipe, field) for field in space}],
             progress=progress,
         )
+
+    def learnt_from(self, *, progress: Progress | None = None) -> Snapshot:
+        """Return what a training would learn from now: the dataset, told what the settings add to it."""
+        return self.told(self.snapshot(progress=progress), self._served_snapshot())
 
     def told(self, snapshot: Snapshot, previous: Snapshot | None = None) -> Snapshot:
         """Return the snapshot with what ``[graph]`` and ``[text]`` add to it.

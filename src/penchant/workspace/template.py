@@ -125,6 +125,27 @@ rules = []
 fallback = "popular"
 
 
+# Actions to ask users to take, such as joining a club: /v1/actions/next/USER or `penchant actions USER`. From
+# files (`penchant import --actions FILE --action-interactions FILE`) and events the recipe learns how likely a
+# user takes each within so many days of being asked. columns: those of users to learn from (all that can serve
+# without it), as at most so many numbers; half_life_days: older answers count less.
+#   [recipes.next]
+#   recipe = "next_best_action"
+#   period_days = 14.0
+#   columns = ["plan", "age"]
+#   most_features = 64
+#   half_life_days = 90.0
+# order: the likeliest first, or by "value", the probability times the action's own property value (1 without
+# it). filters: of this file, by ActionID. explore: how new actions are explored, as in a feed.
+#   [actions.next]
+#   recipe = "next"
+#   order = "probability"
+#   filters = ["clubs"]
+#   explore = { weight = 0.3, age_cut_off_days = 30.0, enough = 200 }
+#   k_max = 100
+#   log_served = true
+
+
 [serving]
 # Memory: of how many users a process keeps the events since the last training, and how many of each.
 # live_users = 100000
@@ -163,6 +184,8 @@ fallback = "popular"
 
 
 [personas]
+# `penchant personas` describes what a trained "lookalike" serves; k, space, factors, columns and rank are for
+# groups found anew, the others for both.
 # How many groups; without this line the elbow of the curve of spread against number chooses.
 # k = 6
 # What groups share: "attributes", or "behaviour" (tastes; who has no history is placed by attributes), and

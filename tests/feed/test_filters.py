@@ -155,7 +155,7 @@ def test_distance_agrees_with_a_published_one() -> None:
         ("INCLUDE ItemID WHERE Interactions.EVENT_TYPE < 3", "cannot order"),
         ("INCLUDE ItemID WHERE Items.PRICE < Items.PRICE", "CurrentUser"),
         ("INCLUDE ItemID WHERE Items.PRICE < $zzz", "needs a value for $zzz"),
-        ("INCLUDE ItemID WHERE Items.PRICE < 3 | EXCLUDE UserID WHERE Users.AGE < 3", "not both"),
+        ("INCLUDE ItemID WHERE Items.PRICE < 3 | EXCLUDE UserID WHERE Users.AGE < 3", "ItemID and UserID"),
         ("INCLUDE ItemID WHERE " + "(" * 500 + "Items.PRICE < 3" + ")" * 500, "deep"),
         ("X" * 3000, "2500 characters"),
     ],

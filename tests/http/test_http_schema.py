@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from litestar.testing import TestClient
 
 from penchant.http.app import create_app
+from penchant.http.actions import ACTION_ROUTES
 from penchant.http.audiences import AUDIENCE_ROUTES
 from penchant.http.personas import PERSONA_ROUTES
 from penchant.http.routes import ROUTES
@@ -25,7 +26,7 @@ def test_the_document_has_every_route_with_words_and_refusals(client: TestClient
     operations = {(method, path) for path, item in paths.items() for method in item}
     expected = {
         (method.lower(), path.replace(":str", ""))
-        for route in (*ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES)
+        for route in (*ROUTES, *ACTION_ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES)
         for path in route.paths
         for method in route.http_methods
         if path != "/metrics"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penchant.kernel.errors import InputError, NotFound
 from penchant.workspace import settings as module
-from penchant.workspace.feed_settings import BlockSettings, FeedSettings
+from penchant.workspace.feed_settings import ActionsSettings, BlockSettings, FeedSettings
 from penchant.workspace.settings import Settings
 from penchant.workspace.template import TEMPLATE
 from penchant.workspace.toml import to_toml
@@ -42,6 +42,8 @@ def test_the_template_names_every_key_with_its_default() -> None:
     home = shown["feeds"]["home"]
     for field in msgspec.structs.fields(FeedSettings):
         assert field.encode_name in home
+    for field in msgspec.structs.fields(ActionsSettings):
+        assert f"\n#   {field.encode_name} = " in TEMPLATE
     assert Settings.of_toml(uncommented.replace("rules = [{", "rules = [{")).feeds["home"].ranker == "for_you"
 
 

@@ -36,7 +36,7 @@ def recommend(
 ) -> None:
     """Print one user's feed and where each item is from."""
     here = session(context, folder, json=json)
-    with here.workspace() as workspace, _served(workspace.serving()) as serving:
+    with here.workspace() as workspace, served(workspace.serving()) as serving:
         answer = serving.feed(feed, user, k=k, explain=explain)
         items = [serving.item(slot.item_id) for slot in answer.slots]
         if not serving.known_events(user):
@@ -55,7 +55,7 @@ def similar(
 ) -> None:
     """Print the items most like one."""
     here = session(context, folder, json=json)
-    with here.workspace() as workspace, _served(workspace.serving()) as serving:
+    with here.workspace() as workspace, served(workspace.serving()) as serving:
         found = serving.similar(item, k)
         anchor = serving.item(item)
         items = [serving.item(item_id) for item_id, _ in found]
@@ -88,7 +88,7 @@ def rank(
     Those that the model cannot score go last.
     """
     here = session(context, folder, json=json)
-    with here.workspace() as workspace, _served(workspace.serving()) as serving:
+    with here.workspace() as workspace, served(workspace.serving()) as serving:
         ranked = serving.rank(user, items)
         known = [_known(serving, item_id) for item_id, _ in ranked]
     here.answer(
@@ -181,7 +181,8 @@ def _known(serving: "Serving", item_id: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _served(serving: "Serving") -> "Generator[Serving]":
+def served(serving: "Serving") -> "Generator[Serving]":
+    """Close a view in the end."""
     try:
         yield serving
     finally:

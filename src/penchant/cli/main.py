@@ -16,6 +16,7 @@ import typer
 
 from penchant import __version__
 from penchant.cli import (
+    actions,
     audience,
     communities,
     data,
@@ -32,7 +33,20 @@ from penchant.cli.session import Root
 from penchant.kernel.errors import PenchantError
 
 STOPPED = 130
-COMMANDS = (demo, data, models, feeds, audience, personas, communities, simulate, forget, server, doctor)
+COMMANDS = (
+    demo,
+    data,
+    models,
+    feeds,
+    actions,
+    audience,
+    personas,
+    communities,
+    simulate,
+    forget,
+    server,
+    doctor,
+)
 """The modules of commands, in the order of the help. Each has ``register(app)``; a new group goes here."""
 
 

@@ -118,7 +118,11 @@ def _clean_tail(con: sqlite3.Connection, folder: Path, gone: Gone) -> None:
         left = dict(zip(kept["number"].to_pylist(), to_events(kind, kept), strict=True))
         removed += [row for row in own if row[0] not in left]
         if kind in PUTS:
-            changed = [(encode(left[row[0]]), row[0]) for row in own if encode(left[row[0]]) != row[3]]
+            changed = [
+                (encode(left[row[0]]), row[0])
+                for row in own
+                if row[0] in left and encode(left[row[0]]) != row[3]
+            ]
             con.executemany("UPDATE tail SET event = ? WHERE number = ?", changed)
     if not removed:
         return

@@ -272,9 +272,30 @@ def build_snapshot(
     Raises:
         InputError: there is neither an interaction nor an item nor an action.
     """
-    n = interactions.num_rows
-    if n == 0 and (items is None or items.num_rows == 0) and actions is None:
+    if interactions.num_rows == 0 and (items is None or items.num_rows == 0) and actions is None:
         raise InputError("there are no interactions and no items.", fix="Import some with `penchant import`.")
+    return _built(interactions, items, users, follows, impressions, actions, cutoff, head)
+
+
+def no_actions(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot of actions of the same users when there are none."""
+    responses = pa.table({name: pa.array([], pa.string()) for name in ("user_id", "action_id", "event_type")})
+    responses = responses.append_column("timestamp", pa.array([], pa.float64()))
+    nothing = ActionTables(puts=None, responses=responses, shown={})
+    return _of_actions(nothing, snapshot.users, cutoff=None, head=snapshot.head)
+
+
+def _built(
+    interactions: ArrowTable,
+    items: ArrowTable | None,
+    users: ArrowTable | None,
+    follows: ArrowTable | None,
+    impressions: Mapping[str, int] | None,
+    actions: ActionTables | None,
+    cutoff: float | None,
+    head: int,
+) -> Snapshot:
+    n = interactions.num_rows
     item_columns = [interactions["item_id"], *([items["item_id"]] if items is not None else [])]
     user_columns = [interactions["user_id"], *([users["user_id"]] if users is not None else [])]
     if follows is not None:
@@ -320,14 +341,9 @@ def build_snapshot(
 
 def _of_actions(actions: ActionTables, users: Vocab, *, cutoff: float | None, head: int) -> Snapshot:
     """Return actions as a snapshot of the same users."""
-    return build_snapshot(
-        _as_items(actions.responses),
-        items=None if actions.puts is None else _as_items(actions.puts),
-        users=aligned(None, "user_id", users),
-        impressions=actions.shown,
-        cutoff=cutoff,
-        head=head,
-    )
+    puts = None if actions.puts is None else _as_items(actions.puts)
+    everybody = aligned(None, "user_id", users)
+    return _built(_as_items(actions.responses), puts, everybody, None, actions.shown, None, cutoff, head)
 
 
 def _as_items(table: ArrowTable) -> ArrowTable:

@@ -16,22 +16,29 @@ every place is exact, given the request and the places above with their sources.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 import pyarrow as pa
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.feed.bridge import Bridge
 from penchant.feed.layout import Layout, Limited, Queue, Stepwise
 from penchant.feed.live import Live, as_rows
 from penchant.feed.types import Candidates, Mixer, Request, Slot
-from penchant.kernel.arrays import F64, Rows, readonly
+from penchant.kernel.arrays import F32, F64, Rows, readonly
 
 EXPLORE = "explore"
 CREATED = "creation_timestamp"
 _SHARE = 0.2  # of the places at most
+
+
+class Scores(Protocol):
+    """Who says how relevant items are, such as a `Bridge` to a model."""
+
+    def score(self, request: Request, items: Rows) -> F32:
+        """Return a score for each item, NaN where there is none."""
+        ...
 
 
 @final
@@ -46,7 +53,7 @@ class Pool:
     def __init__(
         self,
         live: Live,
-        bridge: Bridge | None,
+        bridge: Scores | None,
         *,
         age_cut_off: float,
         enough: int = 200,

@@ -5,6 +5,7 @@
     EXCLUDE ItemID WHERE Interactions.EVENT_TYPE IN ("purchase") AND Interactions.TIMESTAMP > now-30d
     INCLUDE ItemID WHERE Items.CATEGORY IN ($categories) AND NOT Items.PRICE > 100 IF CurrentUser.AGE >= 18
     INCLUDE ItemID WHERE DISTANCE(Items.LATITUDE, Items.LONGITUDE, $lat, $lon) < 10 | EXCLUDE ItemID WHERE ...
+    INCLUDE ActionID WHERE Actions.VALUE > 3 | EXCLUDE ActionID WHERE Action_Interactions.EVENT_TYPE = "TAKEN"
 
 Keywords, tables and fields are read without regard to case. AND binds tighter than OR. A distance is in
 kilometres. ``now-30d`` takes s, m, h, d or w.
@@ -31,6 +32,7 @@ rule: VERB TARGET "WHERE"i condition ("IF"i condition)?
       | "(" condition ")" -> group
       | test
 test: term OPERATOR operand -> compare
+    | term OPERATOR "(" operand ")" -> compare
     | term "IN"i "(" operand ("," operand)* ")" -> inside
     | term "NOT"i "IN"i "(" operand ("," operand)* ")" -> outside
 ?term: field | "DISTANCE"i "(" field "," field "," operand "," operand ")" -> distance
@@ -42,7 +44,7 @@ field: NAME "." NAME
         | NOW -> moment
         | field
 VERB.3: /(INCLUDE|EXCLUDE)\b/i
-TARGET.3: /(ItemID|UserID)\b/i
+TARGET.3: /(ItemID|UserID|ActionID)\b/i
 BOOLEAN.3: /(true|false)\b/i
 NOW.3: /now(\s*[-+]\s*\d+(\.\d+)?\s*[smhdw])?\b/i
 OPERATOR: "<=" | ">=" | "!=" | "<" | ">" | "="
@@ -53,6 +55,7 @@ STRING: /"(\\.|[^"\\])*"/
 %ignore /\s+/
 """
 
+_OTHER_NAMES = {"action": "actions"}  # Amazon's own examples say both
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -107,6 +110,8 @@ class Now:
 
 
 Operand: TypeAlias = Constant | Parameter | Now | Field
+Target: TypeAlias = Literal["item", "user", "action"]
+"""What an expression is about."""
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "=", "!=", "in", "not in"]
 
 
@@ -148,7 +153,7 @@ class Clause:
     """One INCLUDE or EXCLUDE; it applies only to users for whom ``when`` holds."""
 
     include: bool
-    target: Literal["item", "user"]
+    target: Target
     where: Condition
     when: Condition | None
 
@@ -163,7 +168,7 @@ class _Build(Transformer[Token, Any]):
     def rule(self, verb: Token, target: Token, where: Condition, when: Condition | None = None) -> Clause:
         return Clause(
             include=verb.lower() == "include",
-            target="item" if target.lower() == "itemid" else "user",
+            target=cast("Target", target.lower().removesuffix("id")),
             where=where,
             when=when,
         )
@@ -193,7 +198,8 @@ class _Build(Transformer[Token, Any]):
         return Distance(latitude=latitude, longitude=longitude, to=(a, b))
 
     def field(self, table: Token, name: Token) -> Field:
-        return Field(table=table.lower(), name=str(name), column=table.column or 1)
+        of = table.lower()
+        return Field(table=_OTHER_NAMES.get(of, of), name=str(name), column=table.column or 1)
 
     def string(self, token: Token) -> Constant:
         return Constant(value=_unquoted(token))
@@ -248,7 +254,7 @@ def _depth(text: str) -> int:
 
 _FRIENDLY = {
     "VERB": "INCLUDE or EXCLUDE",
-    "TARGET": "ItemID or UserID",
+    "TARGET": "ItemID, UserID or ActionID",
     "NAME": "a name",
     "STRING": 'a "text"',
     "SIGNED_NUMBER": "a number",

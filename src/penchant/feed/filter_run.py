@@ -8,10 +8,10 @@ are decided on one and the same interaction: "bought within 30 days" is one purc
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
+from penchant.data.actions import outcome_of
 from penchant.data.events import Value
 from penchant.data.interactions import Interactions
 from penchant.feed.filter_parse import (
@@ -26,6 +26,7 @@ from penchant.feed.filter_parse import (
     Now,
     Operand,
     Parameter,
+    Target,
     Test,
     parse_filter,
 )
@@ -34,7 +35,8 @@ from penchant.kernel.arrays import F64, AnyArray, Bools, Rows
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
 
-_OWN = {"item": "items", "user": "users"}
+_OWN = {"item": "items", "user": "users", "action": "actions"}
+_DONE = {"item": "interactions", "action": "action_interactions"}  # what the user did with them
 _INTERACTION_FIELDS = ("EVENT_TYPE", "EVENT_VALUE", "TIMESTAMP")
 _EARTH_KM = 6371.0088
 _COMPARE: Mapping[str, Callable[[AnyArray, float], Bools]] = {
@@ -72,7 +74,7 @@ class Filter:
     text: str
     clauses: tuple[Clause, ...]
     needs: tuple[frozenset[str], ...]  # the parameters of each clause
-    target: Literal["item", "user"]
+    target: Target
     parameters: frozenset[str]
     by_request: bool  # False: the same mask for every user at any time, so that it can be kept
 
@@ -111,7 +113,8 @@ def compile_filter(text: str, columns: Columns) -> Filter:
     clauses = parse_filter(text)
     targets = {clause.target for clause in clauses}
     if len(targets) > 1:
-        raise InputError("a filter is about ItemID or about UserID, not both.", fix="Make two filters.")
+        said = " and ".join(f"{name.capitalize()}ID" for name in sorted(targets))
+        raise InputError(f"a filter is about one thing; this names {said}.", fix="Make two filters.")
     target = clauses[0].target
     fields: list[Field] = []
     for clause in clauses:
@@ -127,7 +130,7 @@ def compile_filter(text: str, columns: Columns) -> Filter:
                 fields.append(part)
     needs = tuple(frozenset(_parameters(clause)) for clause in clauses)
     parameters = frozenset[str]().union(*needs)
-    personal = any(part.table in ("interactions", "currentuser") for part in fields)
+    personal = any(part.table in (*_DONE.values(), "currentuser") for part in fields)
     timed = any(isinstance(o, Now) for c in clauses for t in _tests(c.where) for o in t.operands)
     return Filter(
         text=text,
@@ -187,18 +190,18 @@ def _check_field(part: Field, columns: Columns, target: str) -> None:
     own = _OWN[target]
     if part.table == own:
         known = columns.names
-    elif part.table == "interactions" and target == "item":
+    elif part.table == _DONE.get(target):
         known = list(_INTERACTION_FIELDS)
     else:
-        tables = ["Items", "Interactions"] if target == "item" else ["Users"]
+        tables = [name.title() for name in (own, _DONE.get(target)) if name]
         raise InputError(
             f"at column {part.column}: there is no table '{part.table}' here.",
-            fix=did_you_mean(part.table.capitalize(), tables),
+            fix=did_you_mean(part.table.title(), tables),
         )
     if part.name.lower() not in {name.lower() for name in known}:
         shown = [name.upper() for name in known]
         raise InputError(
-            f"at column {part.column}: {part.table.capitalize()} has no field '{part.name}'.",
+            f"at column {part.column}: {part.table.title()} has no field '{part.name}'.",
             fix=did_you_mean(part.name.upper(), shown),
         )
 
@@ -336,6 +339,8 @@ class _Evaluation:
                 fix="Use = or IN.",
             )
         wanted = {_label(value) for value in values}
+        if condition.term.table == _DONE["action"]:  # Amazon writes them in two ways
+            wanted |= {outcome_of(name) or name for name in wanted}
         hit = np.array([("*" in wanted or kind in wanted) for kind in history.event_types] or [False])
         found = hit[history.event_type]
         return ~found if condition.operator in ("!=", "not in") else found
@@ -363,7 +368,7 @@ class _Evaluation:
 def _about_interactions(condition: Condition) -> bool:
     """Return whether a condition is decided on one interaction: tests of them joined by AND and OR."""
     if isinstance(condition, Test):
-        return condition.term.table == "interactions"
+        return condition.term.table in _DONE.values()
     if isinstance(condition, Not):
         return False  # "no such interaction" is about the item
     return all(_about_interactions(part) for part in condition.parts)

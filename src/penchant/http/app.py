@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Message, Receive, Scope, Send
 
 from penchant.http.access import HEADER, Access, read_key
+from penchant.http.actions import ACTION_ROUTES
 from penchant.http.audience_jobs import AudienceJobs
 from penchant.http.audience_store import AudienceStore
 from penchant.http.audiences import AUDIENCE_ROUTES
@@ -120,7 +121,7 @@ def create_app(workspace: Workspace) -> Litestar:
     personalize = Personalize(backend, open_to_all=key is None)
     audiences = AudienceJobs(AudienceStore(workspace.folder), workspace.clock)
     return Service(
-        [*ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES, *PERSONALIZE_ROUTES],
+        [*ROUTES, *ACTION_ROUTES, *PERSONA_ROUTES, *AUDIENCE_ROUTES, *PERSONALIZE_ROUTES],
         state=State(
             {"backend": backend, "access": Access(key), "personalize": personalize, "audiences": audiences}
         ),

@@ -12,7 +12,7 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
 
-_ID_FIELDS = ("event_id", "user_id", "item_id", "followed_id", "recommendation_id", "session_id")
+_ID_FIELDS = ("event_id", "user_id", "item_id", "action_id", "followed_id", "recommendation_id", "session_id")
 
 
 def path_id(segment: str, what: str) -> str:

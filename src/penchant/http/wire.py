@@ -91,6 +91,27 @@ class FeedAnswer(Outgoing, frozen=True, kw_only=True, omit_defaults=True):
     trace: Sequence[Step] | None = None
 
 
+class ActionOut(Outgoing, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One action with the probability that the user takes it; ``why`` when asked for."""
+
+    action_id: str
+    probability: float
+    source: str
+    propensity: float | None = None
+    why: str = ""
+
+
+class ActionsAnswer(Outgoing, frozen=True, kw_only=True, omit_defaults=True):
+    """Actions, the first to be asked first. Responses name ``request_id`` as ``recommendation_id``."""
+
+    request_id: str
+    name: str
+    user_id: str
+    model_version: str
+    actions: list[ActionOut]
+    trace: Sequence[Step] | None = None
+
+
 class ScoredItem(Outgoing, frozen=True, kw_only=True, gc=False):
     """An item with its score; null when the model cannot score it."""
 
@@ -145,6 +166,27 @@ def feed_answer(feed: Feed, *, explain: bool) -> FeedAnswer:
                 item_id=slot.item_id,
                 source=slot.source,
                 score=slot.score,
+                propensity=slot.propensity,
+                why=slot.why if explain else "",
+            )
+            for slot in feed.slots
+        ],
+        trace=feed.trace if explain else None,
+    )
+
+
+def actions_answer(feed: Feed, *, explain: bool) -> ActionsAnswer:
+    """Return actions as they are sent."""
+    return ActionsAnswer(
+        request_id=feed.request_id,
+        name=feed.feed,
+        user_id=feed.user_id,
+        model_version=feed.model_version,
+        actions=[
+            ActionOut(
+                action_id=slot.item_id,
+                probability=slot.score,
+                source=slot.source,
                 propensity=slot.propensity,
                 why=slot.why if explain else "",
             )

@@ -6,21 +6,56 @@ from penchant.feed.category_state import CATEGORIES
 from penchant.feed.filter_parse import parse_filter
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
-from penchant.workspace.feed_settings import BUILT_IN, FeedSettings, PlaceSettings, source_recipe
+from penchant.workspace.feed_settings import (
+    BUILT_IN,
+    ActionsSettings,
+    FeedSettings,
+    PlaceSettings,
+    source_recipe,
+)
 
 _NO_RECIPE = "there is no recipe named {}"
 _NO_FILTER = "there is no filter named {}"
+_NO_ACTION_FILTER = "there is no filter by ActionID named {}"
 
 
-def check_filters(filters: Mapping[str, str], *, where: str) -> None:
-    """Refuse an expression that is not of the language, or about users."""
+def check_filters(filters: Mapping[str, str], *, where: str) -> dict[str, list[str]]:
+    """Refuse an expression that is not of the language, or about users; return the names about each thing."""
+    about: dict[str, list[str]] = {"item": [], "action": []}
     for name, expression in filters.items():
         try:
             clauses = parse_filter(expression)
         except InputError as error:
             raise InputError(f"filters.{name}: {error}", where=where) from None
-        if any(clause.target != "item" for clause in clauses):
-            raise InputError(f"filters.{name}: a feed is filtered by ItemID, not by UserID.", where=where)
+        targets = {clause.target for clause in clauses}
+        if targets not in ({"item"}, {"action"}):
+            raise InputError(
+                f"filters.{name}: a feed is filtered by ItemID, not by UserID.",
+                where=where,
+                fix="Actions are filtered by ActionID.",
+            )
+        about[targets.pop()].append(name)
+    return about
+
+
+def check_actions(
+    name: str,
+    actions: ActionsSettings,
+    *,
+    recipes: Collection[str],
+    filters: Collection[str],
+    where: str,
+) -> None:
+    """Refuse a table of actions that names what is not there."""
+    named = [("recipe", actions.recipe, recipes, "there is no recipe next_best_action named {}")]
+    named += [(f"filters[{i}]", one, filters, _NO_ACTION_FILTER) for i, one in enumerate(actions.filters)]
+    for key, given, names, what in named:
+        if given not in names:
+            raise InputError(
+                f"actions.{name}.{key}: {what.format(repr(given))}.",
+                where=where,
+                fix=did_you_mean(given, list(names)),
+            )
 
 
 def check_feed(

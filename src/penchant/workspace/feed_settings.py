@@ -1,6 +1,6 @@
 """The tables of feeds and filters in ``penchant.toml``."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -131,6 +131,17 @@ class ExploreSettings(Section, frozen=True, kw_only=True):
     weight: Share = 0.3
     age_cut_off_days: Positive = 30.0
     enough: Count = 200
+
+
+class ActionsSettings(Section, frozen=True, kw_only=True):
+    """``[actions.NAME]``: which actions to ask users to take, by a recipe ``next_best_action``."""
+
+    recipe: str
+    order: Literal["probability", "value"] = "probability"
+    filters: list[str] = []
+    explore: ExploreSettings | None = None
+    k_max: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    log_served: bool = True
 
 
 class FeedSettings(Section, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import numpy as np
 
 from penchant.data.events import Value
 from penchant.data.interactions import Interactions
+from penchant.feed.filter_parse import Target
 from penchant.feed.filter_rule import Filtered, Promotion
 from penchant.feed.filter_run import Facts, Filter, compile_filter
 from penchant.feed.item_columns import Columns
@@ -74,8 +75,9 @@ class NamedFilters:
 class FilterBook:
     """The filters of one snapshot and what was put since. Any number of threads may ask."""
 
-    def __init__(self, columns: LiveColumns) -> None:
+    def __init__(self, columns: LiveColumns, *, target: Target = "item") -> None:
         self.columns = columns
+        self._target = target
         self._lock = threading.Lock()
         self._filters: OrderedDict[str, Filter] = OrderedDict()
         self._masks: OrderedDict[str, tuple[Columns, Bools]] = OrderedDict()  # with what each is about
@@ -103,9 +105,11 @@ class FilterBook:
     def _compiled(self, expression: str, columns: Columns) -> Filter:
         found = self._filters.get(expression)
         if found is None:
-            found = self._filters[expression] = compile_filter(expression, columns)
-            if found.target != "item":
-                raise InputError("a feed is filtered by ItemID, not by UserID.")
+            found = compile_filter(expression, columns)
+            if found.target != self._target:
+                wanted, given = self._target.capitalize(), found.target.capitalize()
+                raise InputError(f"here a filter is by {wanted}ID, not by {given}ID.")
+            self._filters[expression] = found
             if len(self._filters) > _KEPT:
                 self._filters.popitem(last=False)
         return found

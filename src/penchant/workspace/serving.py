@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 
 from penchant.data.eventlog import Appended, EventLog
-from penchant.data.events import AnyEvent, Value
+from penchant.data.events import AnyEvent, Offered, Value
 from penchant.data.interactions import Interactions
 from penchant.feed.bridge import Bridge
 from penchant.feed.filter_rule import Filtered, Promotion, run_promoted
@@ -131,6 +131,32 @@ class Serving:
         if plan.log_served:
             self._writer.put(feed, now)
         return feed
+
+    def actions(
+        self,
+        name: str,
+        user_id: str,
+        *,
+        k: int,
+        filters: Sequence[FilterAsked | str] = (),
+        filter_values: Mapping[str, Sequence[str | float]] | None = None,
+        explain: bool = False,
+    ) -> Feed:
+        """Return ``k`` actions by the table ``[actions.name]`` for a user, and log them as offered.
+
+        An item of a slot is an action; for what it raises see `ActionBook.feed`.
+        """
+        view, now = self._view, self._clock.now()
+        request = self._request(view, name, user_id, k=k, now=now)
+        rng = derive(self._settings.workspace.seed, request.request_id)
+        feed = view.actions.feed(request, rng, filters=filters, filter_values=filter_values, explain=explain)
+        if self._settings.actions[name].log_served:
+            self._writer.put(feed, now, Offered)
+        return feed
+
+    def action(self, action_id: str) -> dict[str, Value]:
+        """Return what is known of an action; NotFound when nobody ever named it."""
+        return self._view.actions.action(action_id)
 
     def similar(self, item_id: str, k: int, *, model: str | None = None) -> list[tuple[str, float]]:
         """Return the items most like one, best first, by the named model or the first that can tell.
@@ -264,6 +290,7 @@ class Serving:
             live_users=view.live.live_users,
             dropped_users=view.live.dropped_users,
             waiting=writer.waiting,
+            refused=writer.refused,
             problem=problem,
         )
 
@@ -290,10 +317,10 @@ class Serving:
 
     def _read_tail(self, view: View) -> None:
         while view.live.head < (head := self._log.head()):
-            refused=writer.refused,
             events = self._log.tail(view.live.head, _CHUNK)
             if not events:  # the last ones were taken out of the log for good
                 view.live.head = head
+            view.actions.fold(events)
             acted = view.live.fold(events)
             view.bandits.fold(events)
             if len(acted):

@@ -19,9 +19,9 @@ from penchant.kernel.errors import InputError, NotFound
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Recipe
 from penchant.personas.settings import PersonaSettings
-from penchant.workspace.catalogue import RECIPES
-from penchant.workspace.feed_checks import check_feed, check_filters
-from penchant.workspace.feed_settings import Count, FeedSettings, Positive
+from penchant.workspace.catalogue import ABOUT_ACTIONS, RECIPES
+from penchant.workspace.feed_checks import check_actions, check_feed, check_filters
+from penchant.workspace.feed_settings import ActionsSettings, Count, FeedSettings, Positive
 from penchant.workspace.toml import checked, to_toml
 
 FILE = "penchant.toml"
@@ -116,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     recipes: dict[str, Any] = {}
     filters: dict[str, str] = {}
     feeds: dict[str, FeedSettings] = {}
+    actions: dict[str, ActionsSettings] = {}
     serving: ServingSettings = ServingSettings()
     server: ServerSettings = ServerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -156,7 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raw: dict[str, object] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not valid TOML: {error}.", where=where) from error
-        known = (*_SECTIONS, "recipes", "filters", "feeds")
+        known = (*_SECTIONS, "recipes", "filters", "feeds", "actions")
         for key in raw:
             if key not in known:
                 raise InputError(f"unknown key '{key}'.", where=where, fix=did_you_mean(key, known))
@@ -173,16 +174,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for name, table in _tables(raw, "recipes", where=where).items()
         }
         filters = checked(raw.get("filters", {}), dict[str, str], where=where, path="filters")
-        settings = cls(recipes=recipes, feeds=feeds, filters=filters, **sections)
-        check_filters(settings.filters, where=where)
+        actions = {
+            name: checked(table, ActionsSettings, where=where, path=f"actions.{name}")
+            for name, table in _tables(raw, "actions", where=where).items()
+        }
+        settings = cls(recipes=recipes, feeds=feeds, actions=actions, filters=filters, **sections)
+        targets = check_filters(settings.filters, where=where)
+        of_items = {name for name, one in recipes.items() if type(one).name not in ABOUT_ACTIONS}
         for name, feed in feeds.items():
-            check_feed(name, feed, recipes=recipes, filters=settings.filters, where=where)
+            check_feed(name, feed, recipes=of_items, filters=targets["item"], where=where)
+        for name, table in actions.items():
+            check_actions(
+                name, table, recipes=recipes.keys() - of_items, filters=targets["action"], where=where
+            )
         return settings
 
     def to_toml(self) -> str:
         """Return a file that reads back to these settings, without comments."""
         tables: dict[str, Any] = {
-            name: msgspec.to_builtins(getattr(self, name)) for name in (*_SECTIONS, "filters", "feeds")
+            name: msgspec.to_builtins(getattr(self, name))
+            for name in (*_SECTIONS, "filters", "feeds", "actions")
         }
         tables["recipes"] = {
             name: {"recipe": type(recipe).name, **msgspec.to_builtins(recipe)}

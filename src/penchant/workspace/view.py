@@ -16,7 +16,8 @@ from penchant.feed.types import NOTHING_SHOWN, Request
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import PenchantError
 from penchant.models.base import Model
-from penchant.workspace.catalogue import SAME_FOR_ALL
+from penchant.workspace.actions import ActionBook
+from penchant.workspace.catalogue import ABOUT_ACTIONS, SAME_FOR_ALL
 from penchant.workspace.filters import FilterBook
 from penchant.workspace.online_bandit import Bandits
 from penchant.workspace.personas import PersonaBook
@@ -40,6 +41,7 @@ class View:
     filters: FilterBook
     bandits: Bandits
     personas: PersonaBook
+    actions: ActionBook
     pending: list[Interactions]  # what the live state has taken and the online models have not
 
     def request(self, feed: str, user_id: str, *, request_id: str, k: int, now: float) -> Request:
@@ -79,10 +81,22 @@ def open_view(
         ),
     )
     columns = LiveColumns(live)
+    opened = {name: registry.open(name, version) for name, version in pointer.models.items()}
     models = {
-        name: _bridge_to(name, registry.open(name, version), snapshot)
-        for name, version in pointer.models.items()
+        name: _bridge_to(name, model, snapshot)
+        for name, model in opened.items()
+        if model.card.recipe not in ABOUT_ACTIONS
     }
+    actions = ActionBook(
+        settings.actions,
+        settings.filters,
+        snapshot,
+        opened,
+        live,
+        model_version=pointer.version,
+        max_users=limits.live_users,
+        max_events=limits.live_events,
+    )
     before = None if previous is None else previous.bandits
     personas = PersonaBook.of(models, registry, pointer.models)
     bandits = Bandits.open(
@@ -98,6 +112,7 @@ def open_view(
         filters=FilterBook(columns),
         bandits=bandits,
         personas=personas,
+        actions=actions,
         pending=[],
     )
     _warm(view, now)

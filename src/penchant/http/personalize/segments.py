@@ -83,7 +83,7 @@ class _Finder:
     def _rows(self, asked: FilterAsked, columns: Columns) -> Rows:
         """Return the rows that an expression keeps: of items, or of users."""
         compiled = compile_filter(asked.expression, columns)
-        if (compiled.target == "item") is not (columns is self._items):
+        if compiled.target != ("item" if columns is self._items else "user"):
             raise InputError("a segment is filtered by UserID, items are chosen by attributes.")
         facts = Facts(
             history=Interactions.none(self._snapshot.interactions.event_types),

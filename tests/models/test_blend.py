@@ -72,6 +72,42 @@ def test_the_score_is_the_weighed_sum_of_parts() -> None:
     assert model.card.metrics["validation_ndcg_at_10"] > 0
 
 
+def test_mixing_by_logarithm_multiplies() -> None:
+    """Each part keeps its own order, and the order of both is that of the product."""
+    rng = np.random.default_rng(3)
+    taste, popular = rng.lognormal(0, 1, (2, 400)).astype(np.float32)
+    one = standard(np.stack([taste**2, taste]), log=True)
+    assert (np.abs(one.mean(axis=1)) < 1e-5).all()
+    np.testing.assert_allclose(one.std(axis=1), 1, rtol=1e-5)
+    assert (np.argsort(one, axis=1)[:, -50:] == np.argsort(taste)[-50:]).all()
+    # Of z from the least on, ln(1 + z) is what is added: its sum orders as the product of the 1 + z.
+    z = standard(np.stack([taste, popular]))
+    shifted = np.log1p(z - z.min(axis=1, keepdims=True))
+    spread = shifted.std(axis=1)
+    mixed = spread @ standard(np.stack([taste, popular]), log=True)
+    assert (np.argsort(mixed)[-20:] == np.argsort(np.exp(shifted).prod(axis=0))[-20:]).all()
+
+
+def test_a_model_mixes_as_its_recipe_says_also_when_opened() -> None:
+    snapshot = random_snapshot(1)
+    linear, log = (
+        Blend(parts=SMALL, mixing=mixing).train(snapshot, rng=derive(1), progress=Silent())  # pyright: ignore[reportArgumentType]
+        for mixing in ("linear", "log")
+    )
+    everything = np.arange(snapshot.n_items, dtype=np.int32)
+    opened = BlendModel.open(log.card, log.arrays())
+    np.testing.assert_array_equal(
+        opened.score(Query(user=3), everything), log.score(Query(user=3), everything)
+    )
+    parts = np.stack([part.score(Query(user=3), everything) for part in log.parts.values()])
+    np.testing.assert_allclose(
+        log.score(Query(user=3), everything), log.weights @ standard(parts, log=True), rtol=1e-5, atol=1e-5
+    )
+    assert not np.allclose(
+        linear.score(Query(user=3), everything), log.score(Query(user=3), everything), equal_nan=True
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -2,21 +2,25 @@
 
     score(u, j) = Σ_p w_p z_p(u, j)        z = (s - mean) / deviation over the items p can score for u
 
-What a part cannot score counts as the least it gave. The weights are those of an ensemble selected greedily
-with replacement (Caruana, Niculescu-Mizil, Crew, Ksikes: Ensemble selection from libraries of models, 2004):
-parts trained before a cut are added one at a time, each time the one that raises NDCG most after the cut.
+With the mixing ``log`` z is taken once more, of ln(1 + z - least z): weights are then powers, and a taste is
+multiplied by a power of the popularity instead of being added to it, so that the most popular few do not
+drown it. What a part cannot score counts as the least it gave.
+
+The weights are those of an ensemble selected greedily with replacement (Caruana, Niculescu-Mizil, Crew,
+Ksikes: Ensemble selection from libraries of models, 2004): parts trained before a cut are added one at a
+time, each time the one that raises NDCG most after the cut.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.data.splits import Split, time_split, user_split
+from penchant.data.splits import Split, random_split, time_split, user_split
 from penchant.kernel.arrays import F32, F64, AnyArray, Csr, Rows, readonly
 from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
@@ -26,19 +30,26 @@ from penchant.models.best import best_many, best_one
 from penchant.models.ease import Ease, EaseModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
+from penchant.models.mf_sgd import Bpr, MfModel, MfSgd
 from penchant.models.neighbours import NeighbourModel
 from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
 
-PARTS: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (Ease, Ials, ItemKnn, Popularity, Recent, Rp3Beta)
+_MODELS: dict[type[Recipe], type[Retriever]] = {
+    Bpr: MfModel,
+    Ease: EaseModel,
+    Ials: IalsModel,
+    ItemKnn: NeighbourModel,
+    MfSgd: MfModel,
+    Popularity: PopularityModel,
+    Recent: RecentModel,
+    Rp3Beta: NeighbourModel,
 }
+PARTS: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in _MODELS}
 """What can be blended."""
 
-_KINDS: dict[str, type[Retriever]] = {
-    model.kind: model for model in (EaseModel, IalsModel, NeighbourModel, PopularityModel, RecentModel)
-}
+_PROTOCOLS = ("time", "user", "random")
 _ROUNDS = 24  # parts added to the ensemble: weights are multiples of 1 / 24 at finest
 _REQUESTS = 1_500  # of the validation part at most
 _POOL = 200  # best items of each part that a blend may order on the validation part
@@ -52,8 +63,9 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Recipes by name, each a table: ``parts.taste = { recipe = "ease", dropout = 0.3 }``.
 
     The weights are learnt for NDCG@``depth``: ``protocol`` ``time`` on the newest ``share`` of the
-    interactions, ``user`` on ``share`` of the users, of whom part of the items is shown. Then every part is
-    trained on all data.
+    interactions, ``user`` on ``share`` of the users, of whom part of the items is shown, ``random`` on
+    ``share`` of everybody's items. Then every part is trained on all data. ``mixing`` is that of the module's
+    equation.
     """
 
     name: ClassVar[str] = "blend"
@@ -62,12 +74,13 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     protocol: str = "time"
     share: float = 0.1
     depth: int = 10
+    mixing: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("parts is empty: name at least one recipe.")
-        if self.protocol not in ("time", "user"):
-            raise ValueError(f"protocol is '{self.protocol}': use 'time' or 'user'.")
+        if self.protocol not in _PROTOCOLS:
+            raise ValueError(f"protocol is '{self.protocol}': use one of {', '.join(_PROTOCOLS)}.")
         if not 0 < self.share < 0.5:
             raise ValueError(f"share is {self.share}: it must lie between 0 and 0.5.")
         if self.depth < 1:
@@ -94,27 +107,31 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         card = card_for(
             self, snapshot, metrics=metrics | {f"weight_{n}": w for n, w in weights.items()}, notes=[note]
         )
-        return BlendModel(card=card, parts=models, weights=readonly(np.array([weights[n] for n in kept])))
+        chosen = readonly(np.array([weights[n] for n in kept]))
+        return BlendModel(card=card, parts=models, weights=chosen, log=self.mixing == "log")
 
     def _learn(
         self, recipes: Mapping[str, Recipe], seeds: Mapping[str, int], snapshot: Snapshot, progress: Progress
     ) -> tuple[dict[str, float], dict[str, float], str]:
         try:
-            if self.protocol == "time":
-                split = time_split(snapshot, share=self.share)
-            else:
-                split = user_split(snapshot, seed=seeds[next(iter(seeds))] % 2**31, share=self.share)
+            split = self._held_out(snapshot, seeds[next(iter(seeds))] % 2**31)
         except InputError as error:
             even = dict.fromkeys(recipes, 1 / len(recipes))
             return even, {}, f"Even weights: nothing to learn them on ({error.what})"
         models = {n: _train(r, split.train, seeds[n], progress) for n, r in recipes.items()}
         progress.start("weights", 1)
-        scores, relevant, wanted = _pooled(list(models.values()), split)
+        scores, relevant, wanted = _pooled(list(models.values()), split, log=self.mixing == "log")
         chosen, reached = select_greedily(scores, relevant, wanted, depth=self.depth)
         progress.advance(note=f"NDCG@{self.depth} {reached:.4f}")
         weights = dict(zip(recipes, chosen.tolist(), strict=True))
         note = f"Weights learnt on {len(wanted):,} requests of a part held out by '{self.protocol}'."
         return weights, {f"validation_ndcg_at_{self.depth}": reached}, note
+
+    def _held_out(self, snapshot: Snapshot, seed: int) -> Split:
+        if self.protocol == "time":
+            return time_split(snapshot, share=self.share)
+        rule = user_split if self.protocol == "user" else random_split
+        return rule(snapshot, seed=seed, share=self.share)
 
 
 def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
@@ -134,7 +151,9 @@ def _train(recipe: Recipe, snapshot: Snapshot, seed: int, progress: Progress) ->
     return model
 
 
-def _pooled(models: Sequence[Retriever], split: Split) -> tuple[list[F32], list[AnyArray], AnyArray]:
+def _pooled(
+    models: Sequence[Retriever], split: Split, *, log: bool
+) -> tuple[list[F32], list[AnyArray], AnyArray]:
     """Return for some requests z (parts, pool), which of the pool is wanted (pool,), and how many are in
     all.
     """
@@ -144,7 +163,7 @@ def _pooled(models: Sequence[Retriever], split: Split) -> tuple[list[F32], list[
     relevant: list[AnyArray] = []
     for i in chosen:
         gone = split.exclude.row(int(i))
-        z = standard(raw(models, _query(split, int(i))))
+        z = standard(raw(models, _query(split, int(i))), log=log)
         z[:, gone] = -np.inf
         depth = min(_POOL, z.shape[1])
         pool = np.unique(np.argpartition(-z, depth - 1, axis=1)[:, :depth])
@@ -200,7 +219,7 @@ def raw(models: Sequence[Retriever], query: Query) -> F32:
     return np.stack([model.score(query, everything) for model in models])
 
 
-def standard(scores: F32) -> F32:
+def standard(scores: F32, *, log: bool = False) -> F32:
     """Return z of the module's equation, one row a part; zeros where a part can score nothing."""
     out = np.zeros_like(scores)
     for z, s in zip(out, scores, strict=True):
@@ -208,7 +227,7 @@ def standard(scores: F32) -> F32:
         if known.any():
             mean, deviation = s[known].mean(), max(float(s[known].std()), 1e-12)
             z[:] = (np.where(known, s, s[known].min()) - mean) / deviation
-    return out
+    return standard(np.log1p(out - out.min(axis=1, keepdims=True))) if log else out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +239,7 @@ class BlendModel:
     card: Card
     parts: Mapping[str, Retriever]
     weights: F64  # (parts,)
+    log: bool  # the mixing
 
     @property
     def items(self) -> Vocab:
@@ -267,7 +287,8 @@ class BlendModel:
     @classmethod
     def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
         """Open what `arrays` named, in place."""
-        recipes = msgspec.convert(card.config, Blend).recipes()
+        blend = msgspec.convert(card.config, Blend)
+        recipes = blend.recipes()
         kept = {name: recipe for name, recipe in recipes.items() if card.metrics.get(f"weight_{name}", 0) > 0}
         parts: dict[str, Retriever] = {}
         for place, (name, recipe) in enumerate(kept.items()):
@@ -277,18 +298,18 @@ class BlendModel:
                 card, recipe=recipe.name, config=msgspec.to_builtins(recipe), metrics={}, notes=[]
             )
             parts[name] = _kind(recipe, own).open(told, own)
-        return cls(card=card, parts=parts, weights=np.asarray(arrays["weights"]))
+        log = blend.mixing == "log"
+        return cls(card=card, parts=parts, weights=np.asarray(arrays["weights"]), log=log)
 
     def _scores(self, query: Query) -> F32:
         found = raw(list(self.parts.values()), query)
-        blended = self.weights.astype(np.float32) @ standard(found)
+        blended = self.weights.astype(np.float32) @ standard(found, log=self.log)
         blended[np.isnan(found).all(axis=0)] = np.nan
         return blended
 
 
 def _kind(recipe: Recipe, arrays: Mapping[str, AnyArray]) -> type[Retriever]:
     """Return the class of a part's model; EASE has two."""
-    if recipe.name == Ease.name:
-        return NeighbourModel if "neighbours_data" in arrays else EaseModel
-    names = {ItemKnn.name: NeighbourModel, Rp3Beta.name: NeighbourModel}
-    return names.get(recipe.name) or _KINDS[recipe.name]
+    if isinstance(recipe, Ease) and "neighbours_data" in arrays:
+        return NeighbourModel
+    return _MODELS[type(recipe)]

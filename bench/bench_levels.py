@@ -168,9 +168,10 @@ def blend(recipes: Mapping[str, Recipe], protocol: str) -> Blend:
     parts: dict[str, dict[str, Any]] = {
         name: {"recipe": recipe.name, **msgspec.to_builtins(recipe)} for name, recipe in recipes.items()
     }
-    for window in ("7d", "30d", "90d") if protocol == "time" else ("all",):
+    timed = protocol == "time"
+    for window in ("7d", "30d", "90d") if timed else ("all",):
         parts[f"popularity_{window}"] = {"recipe": "popularity", "window": window}
-    return Blend(parts=parts, protocol=protocol, depth=K)
+    return Blend(parts=parts, protocol=protocol, depth=K, mixing="log" if timed else "linear")
 
 
 def tested(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[F64]]:

@@ -228,12 +228,15 @@ def _takes_part(name: str, side: Theirs, contest: Contest, source: Snapshot) -> 
 
 def _blend(contest: Contest, recipes: Mapping[str, Any]) -> Blend:
     """Return the blend of all tuned recipes, its weights to be learnt for the metric that decides."""
-    parts = {
+    parts: dict[str, dict[str, Any]] = {
         name.replace(" ", "_"): {"recipe": recipe.name, **msgspec.to_builtins(recipe)}
         for name, recipe in recipes.items()
     }
-    parts["popularity"] = {"recipe": "popularity", "window": "30d" if contest.timed else "all"}
-    return Blend(parts=parts, protocol=contest.protocol, depth=contest.k)
+    for window in ("3d", "14d", "30d") if contest.timed else ("all",):
+        parts[f"popularity_{window}"] = {"recipe": "popularity", "window": window}
+    # On the validation parts of Complete Journey powers of popularity held better from one month to the next.
+    mixing = "log" if contest.timed else "linear"
+    return Blend(parts=parts, protocol=contest.protocol, depth=contest.k, mixing=mixing)
 
 
 def _value(recipe: Blend, split: Split, contest: Contest) -> float:

@@ -23,6 +23,7 @@ from penchant.kernel.errors import InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Card, Placing
+from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.store import read_card
 from penchant.models.user_clusters import Clusters, keep_ids
@@ -169,6 +170,8 @@ def served_personas(registry: Registry, name: str | None) -> ServedPersonas | No
         pointer = None
     for asked, version in ({} if pointer is None else pointer.models).items():
         if name not in (None, asked) or pointer is None or not registry.has(asked, version):
+            continue
+        if read_card(registry.model_folder(asked, version)).card.recipe != Lookalike.name:
             continue
         model = registry.open(asked, version)
         if isinstance(model, LookalikeModel) and model.n_personas:

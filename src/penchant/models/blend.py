@@ -64,8 +64,8 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     The weights are learnt for NDCG@``depth``: ``protocol`` ``time`` on the newest ``share`` of the
     interactions, ``user`` on ``share`` of the users, of whom part of the items is shown, ``random`` on
-    ``share`` of everybody's items. Then every part is trained on all data. ``mixing`` is that of the module's
-    equation.
+    ``share`` of everybody's items. Then every part is trained on all data. ``mixing``
+    ``linear`` adds what the parts say, ``log`` multiplies powers of it.
     """
 
     name: ClassVar[str] = "blend"

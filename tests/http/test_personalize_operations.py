@@ -90,15 +90,6 @@ def test_an_operation_that_amazon_does_not_have_is_named(shared: tuple[TestClien
     assert "DeleteEverything" in answer.json()["message"]
 
 
-@pytest.mark.parametrize("name", ["GetActionRecommendations", "PutActions", "PutActionInteractions"])
-def test_actions_are_refused_with_what_to_do_instead(shared: tuple[TestClient, Workspace], name: str) -> None:
-    client, _ = shared
-    operation = next(one for one in operations() if one.name == name)
-    answer = ask(client, operation, filled(operation.input_shape))
-    assert answer.json()["__type"] == "InvalidInputException"
-    assert "a dataset group of their own" in answer.json()["message"]
-
-
 @pytest.mark.usefixtures("shared")
 def test_alternatives_are_of_operations_that_exist() -> None:
     assert set(INSTEAD) <= {operation.name for operation in operations()}

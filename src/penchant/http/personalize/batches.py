@@ -42,7 +42,8 @@ class Batches:
         version = self._desk.usable(asked.solution_version_arn, access)
         role: Role = version.fields["_role"]
         if role not in _ASKS:
-            raise invalid(f"A recipe of {role} gives no batch of items: use CreateBatchSegmentJob.")
+            instead = "GetActionRecommendations" if role == "actions" else "CreateBatchSegmentJob"
+            raise invalid(f"A recipe of {role} gives no batch of items: use {instead}.")
         config = asked.batch_inference_job_config
         model = version.fields["_model"]
         inputs, output = self._places(asked)

@@ -20,7 +20,7 @@ from penchant.http.personalize.errors import AwsError, invalid
 from penchant.http.personalize.groups import OWN
 from penchant.http.personalize.jobs import command, import_arguments, located
 from penchant.http.personalize.kinds import ACTIVE, KINDS, PENDING, Kind
-from penchant.http.personalize.recipes import ACTIONS_INSTEAD, RECIPES, recipe_arn, recipe_of
+from penchant.http.personalize.recipes import RECIPES, recipe_arn, recipe_of
 from penchant.http.personalize.requests import (
     Access,
     CreateDataset,
@@ -36,7 +36,14 @@ from penchant.http.personalize.store import PREFIX, Resource, check_name, path_o
 from penchant.http.personalize.tags import Tags
 from penchant.http.personalize.unsupported import INSTEAD, refusal
 
-_SUPPORTED_DATA = ("INTERACTIONS", "ITEMS", "USERS")
+_DATA: dict[str, tuple[str, ...]] = {
+    "INTERACTIONS": (),
+    "ITEMS": (),
+    "USERS": (),
+    "ACTIONS": ("ACTION_ID",),
+    "ACTION_INTERACTIONS": ("USER_ID", "ACTION_ID", "EVENT_TYPE", "TIMESTAMP"),
+}
+"""The types of datasets, and the fields that the schema of those about actions must have."""
 _PAGE = 100
 
 Operation: TypeAlias = Callable[[Any, Access], Awaitable[dict[str, Any]]]
@@ -145,20 +152,31 @@ class Control:
         group = self._desk.group(asked.dataset_group_arn, access)
         schema = self._desk.store.get(path_of(asked.schema_arn, "schema"))
         type_ = asked.dataset_type.upper()
-        if type_ in ("ACTIONS", "ACTION_INTERACTIONS"):
-            raise invalid(f"Datasets of {type_} are not supported: {ACTIONS_INSTEAD}.")
-        if type_ not in _SUPPORTED_DATA:
-            raise invalid(
-                f"datasetType must be one of {', '.join(_SUPPORTED_DATA)}; got {asked.dataset_type[:50]}."
-            )
+        if type_ not in _DATA:
+            raise invalid(f"datasetType must be one of {', '.join(_DATA)}; got {asked.dataset_type[:50]}.")
+        fields = {**self._desk.of_group(group), "schemaArn": schema.arn, "datasetType": type_}
+        if _DATA[type_]:
+            self._check_actions(group, schema, type_)
+        if type_ == "ACTION_INTERACTIONS":  # Amazon makes the tracker of these with the dataset
+            fields["trackingId"] = str(uuid.uuid4())
         resource = self._desk.add(
             "dataset",
             asked.name,
             group=group,
-            fields={**self._desk.of_group(group), "schemaArn": schema.arn, "datasetType": type_},
+            fields=fields,
             path=f"dataset/{group}/{type_}",
         )
         return {"datasetArn": resource.arn}
+
+    def _check_actions(self, group: str, schema: Resource, type_: str) -> None:
+        """Refuse a dataset about actions in a domain's group, or with a schema that lacks a field."""
+        if self._desk.store.get(f"dataset-group/{group}").fields.get("domain"):
+            raise invalid(f"A dataset of {type_} needs a dataset group without a domain.")
+        given = json.loads(schema.fields["schema"])["fields"]
+        names = [one.get("name") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+        missing = [name for name in _DATA[type_] if name not in names]
+        if missing:
+            raise invalid(f"The schema of {type_} has no field {', '.join(missing)}.")
 
     async def _import_job(self, asked: CreateDatasetImportJob, access: Access) -> dict[str, Any]:
         dataset = self._desk.get(asked.dataset_arn, "dataset", access)

@@ -90,9 +90,10 @@ class Groups:
         *,
         recipes: Mapping[str, Any] | None = None,
         feeds: Mapping[str, Any] | None = None,
+        actions: Mapping[str, Any] | None = None,
         without: Collection[str] = (),
     ) -> None:
-        """Add recipes and feeds to a group's settings and remove those named by ``without``.
+        """Add recipes, feeds and actions to a group's settings and remove those named by ``without``.
 
         All is checked before anything is written.
         """
@@ -101,7 +102,8 @@ class Groups:
             raise invalid(
                 "The server's own workspace is set up in its penchant.toml. Create a dataset group."
             )
-        await asyncio.to_thread(_change, folder, recipes or {}, feeds or {}, frozenset(without))
+        added = {"recipes": recipes or {}, "feeds": feeds or {}, "actions": actions or {}}
+        await asyncio.to_thread(_change, folder, added, frozenset(without))
 
     async def clear(self, name: str) -> None:
         """Remove the models of recipes that the group's settings and its pointer no longer name."""
@@ -137,12 +139,10 @@ def _only_writer(folder: Path) -> Generator[None]:
         yield
 
 
-def _change(
-    folder: Path, recipes: Mapping[str, Any], feeds: Mapping[str, Any], without: frozenset[str]
-) -> None:
+def _change(folder: Path, given: Mapping[str, Mapping[str, Any]], without: frozenset[str]) -> None:
     with _only_writer(folder):
         tables: dict[str, Any] = tomllib.loads((folder / FILE).read_text(encoding="utf-8"))
-        for section, added in (("recipes", recipes), ("feeds", feeds)):
+        for section, added in given.items():
             kept = {key: table for key, table in tables.get(section, {}).items() if key not in without}
             tables[section] = {**kept, **added}
         _write(folder, Settings.of_toml(to_toml(tables)))

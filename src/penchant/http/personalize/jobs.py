@@ -168,5 +168,5 @@ def place(location: str, buckets: dict[str, str]) -> Path:
 
 def import_arguments(dataset_type: str, files: Sequence[Path]) -> list[str]:
     """Return the arguments of the import command for a dataset's files."""
-    option = {"INTERACTIONS": "--interactions", "ITEMS": "--items", "USERS": "--users"}[dataset_type]
+    option = f"--{dataset_type.lower().replace('_', '-')}"
     return ["import", *(part for file in files for part in (option, str(file)))]

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from penchant.http.personalize.errors import invalid
 
 Role: TypeAlias = Literal[
-    "personal", "similar", "trending", "popular", "ranking", "item affinity", "attribute affinity"
+    "personal", "similar", "trending", "popular", "ranking", "item affinity", "attribute affinity", "actions"
 ]
 
 RECIPES: dict[str, Role] = {
@@ -34,14 +34,12 @@ RECIPES: dict[str, Role] = {
     "aws-personalized-ranking-v2": "ranking",
     "aws-item-affinity": "item affinity",
     "aws-item-attribute-affinity": "attribute affinity",
+    "aws-next-best-action": "actions",
 }
 """Amazon's recipe -> what answers for it here."""
 
 SEGMENTS: tuple[Role, ...] = ("item affinity", "attribute affinity")
 """Roles that find users and are asked by batch segment jobs only."""
-
-ACTIONS_INSTEAD = "make the actions items of a dataset group of their own and use aws-user-personalization"
-_INSTEAD = {"aws-next-best-action": ACTIONS_INSTEAD}
 
 _FREQUENCIES = {"30 minutes": "30m", "1 hour": "1h", "3 hours": "3h", "1 day": "1d"}
 _NAME_MOST = 40
@@ -59,8 +57,6 @@ def recipe_of(arn: str) -> tuple[str, Role]:
         AwsError: there is no such recipe; the message names those there are.
     """
     name = arn.rsplit("/", 1)[-1]
-    if name in _INSTEAD:
-        raise invalid(f"The recipe {name} is not supported: {_INSTEAD[name]}.")
     role = RECIPES.get(name)
     if role is None:
         raise invalid(f"There is no recipe {name[:100]}. Known: {', '.join(sorted(RECIPES))}.")
@@ -81,6 +77,8 @@ def recipes_for(model: str, role: Role, config: dict[str, Any], event_type: str 
     """
     if role in SEGMENTS:
         return {model: {"recipe": "ials"}}
+    if role == "actions":
+        return {model: {"recipe": "next_best_action", "period_days": _period(config)}}
     popular: dict[str, Any] = {"recipe": "popularity"}
     if event_type is not None:
         popular["event_types"] = [event_type]
@@ -109,6 +107,14 @@ def _popular(model: str) -> str:
     return f"{model}__popular"
 
 
+def _period(config: dict[str, Any]) -> float:
+    """Return the action optimization period in days."""
+    parameters = config.get("featureTransformationParameters") or {}
+    if not isinstance(parameters, dict):
+        raise invalid("featureTransformationParameters must be an object of texts.")
+    return _number(parameters, "action_optimization_period", 14.0, least=1.0, most=365.0)
+
+
 def _frequency(config: dict[str, Any]) -> str:
     parameters = config.get("featureTransformationParameters")
     asked: object = "3 hours"
@@ -135,15 +141,27 @@ def feed_for(model: str, role: Role, exploration: object = None, *, logged: bool
         "fallback": _popular(model),
         "log_served": logged,
     }
+    explore = _explore(exploration)
+    return {**feed, "explore": explore} if role == "personal" else feed
+
+
+def actions_for(model: str, exploration: object = None) -> dict[str, Any]:
+    """Return the ``[actions]`` table that serves a solution version; ``exploration`` as in `feed_for`.
+
+    Raises:
+        AwsError: one of its numbers is not in its range.
+    """
+    return {"recipe": model, "explore": _explore(exploration)}
+
+
+def _explore(exploration: object) -> dict[str, Any]:
     asked = exploration if exploration is not None else {}
     if not isinstance(asked, dict):
         raise invalid("itemExplorationConfig must be an object of texts.")
-    if role == "personal":
-        feed["explore"] = {
-            "weight": _number(asked, "explorationWeight", 0.3, most=1.0),
-            "age_cut_off_days": _number(asked, "explorationItemAgeCutOff", 30.0, least=1e-3),
-        }
-    return feed
+    return {
+        "weight": _number(asked, "explorationWeight", 0.3, most=1.0),
+        "age_cut_off_days": _number(asked, "explorationItemAgeCutOff", 30.0, least=1e-3),
+    }
 
 
 def _number(

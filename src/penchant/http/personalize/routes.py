@@ -12,13 +12,13 @@ from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 
 from penchant.http.backend import Backend
+from penchant.http.personalize.actions import ActionRuntime
 from penchant.http.personalize.attributions import Attributions
 from penchant.http.personalize.control import Control
 from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, aws_error, aws_response, invalid
 from penchant.http.personalize.groups import Groups
 from penchant.http.personalize.jobs import Jobs
-from penchant.http.personalize.recipes import ACTIONS_INSTEAD
 from penchant.http.personalize.requests import Access
 from penchant.http.personalize.runtime import Runtime
 from penchant.http.personalize.sigv4 import Signed, verify
@@ -56,12 +56,16 @@ class Personalize:
         attributions = Attributions(desk)
         self.control = Control(desk, attributions)
         runtime = Runtime(desk, attributions.noticed)
+        actions = ActionRuntime(runtime)
         self.runtime: dict[str, Answer] = {
             "/recommendations": runtime.recommendations,
             "/personalize-ranking": runtime.ranking,
             "/events": runtime.events,
             "/items": runtime.items,
             "/users": runtime.users,
+            "/action-recommendations": actions.recommendations,
+            "/actions": actions.put,
+            "/action-interactions": actions.interactions,
         }
 
     @asynccontextmanager
@@ -135,10 +139,7 @@ async def post_runtime(request: Request[Any, Any, State]) -> ASGIResponse:
     path = request.scope["path"]
 
     async def work(body: bytes, access: Access) -> dict[str, Any]:
-        answer = service.runtime.get(path)
-        if answer is None:
-            raise invalid(f"Actions are not supported: {ACTIONS_INSTEAD}.")
-        return await answer(body, access)
+        return await service.runtime[path](body, access)
 
     return await _answered(request, service, work, control=False)
 

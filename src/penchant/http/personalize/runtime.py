@@ -37,7 +37,7 @@ _DEFAULT_RESULTS, _MOST_RESULTS, _MOST_WITH_METADATA = 25, 500, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
+class Target:
     """What an ARN of a campaign or recommender stands for. ``model`` ranks; None = whichever can."""
 
     group: str
@@ -53,30 +53,32 @@ class Runtime:
 
     def __init__(self, desk: Desk, noticed: Callable[[str], None]) -> None:
         self._store = desk.store
-        self._groups = desk.groups
+        self.groups = desk.groups
         self._clock = desk.clock
         self._noticed = noticed  # told of a group that events arrived in
 
     async def recommendations(self, body: bytes, access: Access) -> dict[str, Any]:
         """GetRecommendations."""
         asked: GetRecommendations = decoded(body, GetRecommendations)
-        target = self._target(asked.campaign_arn or asked.recommender_arn, access)
+        target = self.target(asked.campaign_arn or asked.recommender_arn, access)
         k = asked.num_results or _DEFAULT_RESULTS
         most = _MOST_WITH_METADATA if asked.metadata_columns else _MOST_RESULTS
         if k > most:
             raise invalid(f"numResults must be at most {most}, got {k}.")
+        if target.role == "actions":
+            raise invalid("This campaign's recipe recommends actions: use GetActionRecommendations.")
         if target.role == "similar" and asked.item_id is None:
             raise invalid("itemId is required: this recipe recommends items like one.")
         if target.role == "personal" and asked.user_id is None:
             raise invalid("userId is required: this recipe recommends to a user.")
-        serving = (await self._groups.backend(target.group)).serving
+        serving = (await self.groups.backend(target.group)).serving
         feed = serving.feed(
             target.feed,
             asked.user_id or "",
             k=k,
             item_id=asked.item_id if target.role == "similar" else None,
             context=asked.context,
-            filters=self._filters(asked.filter_arn, asked.filter_values, target.group, access),
+            filters=self.filters(asked.filter_arn, asked.filter_values, target.group, access),
             promotions=[self._promotion(one, target.group, access) for one in asked.promotions],
         )
         metadata = _columns(asked.metadata_columns, target, serving)
@@ -88,12 +90,12 @@ class Runtime:
     async def ranking(self, body: bytes, access: Access) -> dict[str, Any]:
         """GetPersonalizedRanking: scores sum to 1 over the known items, unknown ones go last with none."""
         asked: GetPersonalizedRanking = decoded(body, GetPersonalizedRanking)
-        target = self._target(asked.campaign_arn, access)
+        target = self.target(asked.campaign_arn, access)
         if target.role not in ("ranking", "personal"):
             raise invalid("This campaign's recipe does not rank. Use aws-personalized-ranking.")
-        serving = (await self._groups.backend(target.group)).serving
+        serving = (await self.groups.backend(target.group)).serving
         items = list(dict.fromkeys(asked.input_list))
-        filters = self._filters(asked.filter_arn, asked.filter_values, target.group, access)
+        filters = self.filters(asked.filter_arn, asked.filter_values, target.group, access)
         if filters:
             items = serving.passing(asked.user_id, items, filters)
         ranked = serving.rank(asked.user_id, items, model=target.model)
@@ -119,25 +121,23 @@ class Runtime:
             raise invalid(f"There is no event tracker with trackingId '{asked.tracking_id}'.")
         access.check(tracker.group)
         user = asked.user_id or anonymous(asked.session_id)
-        await self._write(
-            tracker.group, [_acted(event, user, asked.session_id) for event in asked.event_list]
-        )
+        await self.write(tracker.group, [_acted(event, user, asked.session_id) for event in asked.event_list])
         self._noticed(tracker.group)
         return {}
 
     async def items(self, body: bytes, access: Access) -> dict[str, Any]:
         """PutItems."""
         asked: PutItems = decoded(body, PutItems)
-        group = self._dataset(asked.dataset_arn, "ITEMS", access)
+        group = self.dataset(asked.dataset_arn, "ITEMS", access)
         now = self._clock.now()
-        await self._write(
+        await self.write(
             group,
             [
                 ItemPut(
                     event_id=uuid.uuid4().hex,
                     timestamp=now,
                     item_id=one.item_id,
-                    properties=_properties(one.properties),
+                    properties=properties_of(one.properties),
                 )
                 for one in asked.items
             ],
@@ -147,27 +147,33 @@ class Runtime:
     async def users(self, body: bytes, access: Access) -> dict[str, Any]:
         """PutUsers."""
         asked: PutUsers = decoded(body, PutUsers)
-        group = self._dataset(asked.dataset_arn, "USERS", access)
+        group = self.dataset(asked.dataset_arn, "USERS", access)
         now = self._clock.now()
-        await self._write(
+        await self.write(
             group,
             [
                 UserPut(
                     event_id=uuid.uuid4().hex,
                     timestamp=now,
                     user_id=one.user_id,
-                    properties=_properties(one.properties),
+                    properties=properties_of(one.properties),
                 )
                 for one in asked.users
             ],
         )
         return {}
 
-    async def _write(self, group: str, events: Sequence[AnyEvent]) -> None:
-        check_events(events, now=self._clock.now())
-        await (await self._groups.backend(group)).writer.write(events)
+    def now(self) -> float:
+        """Return the time."""
+        return self._clock.now()
 
-    def _target(self, arn: str | None, access: Access) -> _Target:
+    async def write(self, group: str, events: Sequence[AnyEvent]) -> None:
+        """Store events in a group; they are on disk when this returns."""
+        check_events(events, now=self._clock.now())
+        await (await self.groups.backend(group)).writer.write(events)
+
+    def target(self, arn: str | None, access: Access) -> Target:
+        """Return what a campaign or recommender stands for; AwsError when it is none that can answer."""
         if arn is None:
             raise invalid("campaignArn or recommenderArn is required.")
         path = path_of(arn)
@@ -177,7 +183,7 @@ class Runtime:
             if kind != "campaign":
                 raise not_found(f"There is no campaign or recommender {arn}.")
             access.check(OWN)
-            return _Target(group=OWN, feed=name, role="any", model=None, metadata=True)
+            return Target(group=OWN, feed=name, role="any", model=None, metadata=True)
         access.check(resource.group)
         if resource.kind == "recommender":
             trained, config = resource, resource.fields["recommenderConfig"]
@@ -188,7 +194,7 @@ class Runtime:
             raise invalid(f"{arn} is neither a campaign nor a recommender.")
         if resource.status != ACTIVE:
             raise AwsError("ResourceInUseException", f"{resource.arn} is {resource.status}.", status=409)
-        return _Target(
+        return Target(
             group=resource.group,
             feed=plain_name(resource.path),
             role=trained.fields["_role"],
@@ -196,9 +202,10 @@ class Runtime:
             metadata=bool(config.get("enableMetadataWithRecommendations")),
         )
 
-    def _filters(
+    def filters(
         self, arn: str | None, values: dict[str, str], group: str, access: Access
     ) -> list[FilterAsked]:
+        """Return the filter of a request with its values; AwsError when it is not of this group."""
         if arn is None:
             return []
         resource = self._store.get(path_of(arn, "filter"))
@@ -214,10 +221,22 @@ class Runtime:
         ]
 
     def _promotion(self, asked: PromotionIn, group: str, access: Access) -> PromotionAsked:
-        (chosen,) = self._filters(asked.filter_arn, asked.filter_values, group, access)
+        (chosen,) = self.filters(asked.filter_arn, asked.filter_values, group, access)
         return PromotionAsked(name=asked.name, percent=asked.percent_promoted_items, filter=chosen)
 
-    def _dataset(self, arn: str, type_: str, access: Access) -> str:
+    def tracked_dataset(self, tracking_id: str, access: Access) -> str:
+        """Return the group of the dataset of action interactions that has this tracking id."""
+        found = self._store.all("dataset", trackingId=tracking_id)
+        if not found:
+            raise invalid(
+                f"There is no dataset of action interactions with trackingId '{tracking_id}'. "
+                "DescribeDataset tells it."
+            )
+        access.check(found[0].group)
+        return found[0].group
+
+    def dataset(self, arn: str, type_: str, access: Access) -> str:
+        """Return the group of a dataset of this type; AwsError when it is none."""
         dataset = self._store.get(path_of(arn, "dataset"))
         access.check(dataset.group)
         if dataset.fields["datasetType"] != type_:
@@ -226,7 +245,7 @@ class Runtime:
 
 
 def _acted(event: EventIn, user: str, session: str) -> Acted:
-    properties = _properties(event.properties)
+    properties = properties_of(event.properties)
     item = event.item_id or properties.pop("item_id", None)
     if not isinstance(item, str):
         raise invalid("Every event needs an itemId.")
@@ -245,7 +264,7 @@ def _acted(event: EventIn, user: str, session: str) -> Acted:
     )
 
 
-def _properties(text: str | None) -> dict[str, Value]:
+def properties_of(text: str | None) -> dict[str, Value]:
     """Return a JSON object in camelCase as properties in snake_case."""
     if text is None:
         return {}
@@ -288,7 +307,7 @@ def _text(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _columns(asked: dict[str, list[str]], target: _Target, serving: Serving) -> Sequence[str]:
+def _columns(asked: dict[str, list[str]], target: Target, serving: Serving) -> Sequence[str]:
     for table in asked:
         if table != "ITEMS":
             raise invalid(f"metadataColumns are of ITEMS, not of '{table[:50]}'.")

@@ -94,3 +94,48 @@ class PutUsers(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     dataset_arn: str
     users: Annotated[list[UserIn], Meta(min_length=1, max_length=10)]
+
+
+class GetActionRecommendations(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """POST /action-recommendations."""
+
+    campaign_arn: str | None = None
+    user_id: Text | None = None
+    num_results: Annotated[int, Meta(ge=0)] = 0
+    filter_arn: str | None = None
+    filter_values: Values = {}
+
+
+class ActionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One action of PutActions."""
+
+    action_id: Text
+    properties: Annotated[str, Meta(max_length=32_000)] | None = None
+
+
+class PutActions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """POST /actions."""
+
+    dataset_arn: str
+    actions: Annotated[list[ActionIn], Meta(min_length=1, max_length=10)]
+
+
+class ActionInteractionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One event of PutActionInteractions."""
+
+    action_id: Text
+    session_id: Text
+    timestamp: float
+    event_type: Text
+    user_id: Text | None = None
+    event_id: Text | None = None
+    recommendation_id: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+    impression: Annotated[list[Text], Meta(min_length=1, max_length=25)] | None = None
+    properties: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class PutActionInteractions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """POST /action-interactions."""
+
+    tracking_id: Text
+    action_interactions: Annotated[list[ActionInteractionIn], Meta(min_length=1, max_length=10)]

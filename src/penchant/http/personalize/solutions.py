@@ -16,6 +16,7 @@ from penchant.http.personalize.jobs import Work, command, task
 from penchant.http.personalize.kinds import ACTIVE, INACTIVE, PENDING
 from penchant.http.personalize.recipes import (
     SEGMENTS,
+    actions_for,
     feed_for,
     plain_name,
     recipe_arn,
@@ -205,15 +206,28 @@ class Solutions:
 
     async def _serve(self, path: str, trained: Resource, config: dict[str, Any]) -> None:
         """Declare the feed that the campaign or recommender ``path`` is served by."""
-        fields = trained.fields
-        feed = feed_for(fields["_model"], fields["_role"], config.get("itemExplorationConfig"))
-        await self._desk.groups.declare(trained.group, feeds={plain_name(path): feed})
+        model, role, explore = (
+            trained.fields["_model"],
+            trained.fields["_role"],
+            config.get("itemExplorationConfig"),
+        )
+        if role == "actions":
+            await self._desk.groups.declare(
+                trained.group, actions={plain_name(path): actions_for(model, explore)}
+            )
+        else:
+            feed = feed_for(model, role, explore)
+            await self._desk.groups.declare(trained.group, feeds={plain_name(path): feed})
 
     async def _recommender(self, asked: CreateRecommender, access: Access) -> dict[str, Any]:
         group = self._desk.group(asked.dataset_group_arn, access)
         name, role = recipe_of(asked.recipe_arn)
         if role in SEGMENTS:
             raise invalid(f"The recipe {name} finds users. Ask it with CreateBatchSegmentJob.")
+        if role == "actions":
+            raise invalid(
+                f"The recipe {name} is served by a campaign: use CreateSolution and CreateCampaign."
+            )
         path = f"recommender/{check_name(asked.name)}"
         model = plain_name(path)
         config = asked.recommender_config

@@ -24,6 +24,7 @@ from penchant.kernel.errors import InputError, PenchantError
 from penchant.kernel.folders import write_atomically
 from penchant.kernel.progress import Silent
 from penchant.models.ials import Ials
+from penchant.models.next_best_action import NextBestAction
 from penchant.workspace.service import Workspace
 
 _COLUMNS = ("METRIC_NAME", "EVENT_TYPE", "VALUE", "MATH_FUNCTION", "EVENT_ATTRIBUTION_SOURCE", "TIMESTAMP")
@@ -49,6 +50,9 @@ def do(task: AnyTask) -> Any:
 def measure(workspace: Workspace, task: Measure) -> dict[str, float]:
     """Return the metrics of one recipe under Amazon's names, tested on the newest tenth of the data."""
     recipe = workspace.settings.recipes[task.recipe]
+    if isinstance(recipe, NextBestAction):  # measured on the newest fifth of the trials while training
+        version = workspace.registry.current().models[task.recipe]
+        return workspace.registry.open(task.recipe, version).card.metrics
     seed = workspace.settings.workspace.seed
     data = snapshot_of(workspace.log)
     if task.segments:

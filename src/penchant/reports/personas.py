@@ -87,7 +87,10 @@ def _what(personas: Sequence[Persona], matrix: BehaviourMatrix) -> Section:
     flat = int((matrix.median.max(axis=0) == matrix.median.min(axis=0)).sum())
     return Section(
         title="What they do",
-        lead="Activity by category in the window, over the users of each persona who did anything.",
+        lead=(
+            "A score is what one user did in a category in the window, an event counting 1 unless settings say "
+            "otherwise; over the users of each persona who did anything."
+        ),
         blocks=[
             _heatmap(personas, matrix, "mean", "The mean shows the heavy users of a group as well."),
             _heatmap(

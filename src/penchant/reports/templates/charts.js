@@ -33,8 +33,10 @@
   function draw(box, chart) {
     const width = Math.max(260, Math.floor(box.clientWidth));
     const bands = names(chart);
-    const longest = Math.max(0, ...bands.map((name) => name.length));
-    const marginLeft = bands.length ? Math.min(Math.round(width * 0.42), 7 * longest + 18) : 56;
+    // Capitals are wider: names that are written in them would be cut short.
+    const room = (name) => 7 * name.length + 2 * (name.match(/\p{Lu}/gu) ?? []).length;
+    const longest = Math.max(0, ...bands.map(room));
+    const marginLeft = bands.length ? Math.min(Math.round(width * 0.42), longest + 18) : 56;
     const { label: yLabel, ...y } = chart.y;
     const { label: xLabel, ...x } = chart.x;
     const yAxis = bands.length

@@ -88,8 +88,8 @@ def _what(personas: Sequence[Persona], matrix: BehaviourMatrix) -> Section:
     return Section(
         title="What they do",
         lead=(
-            "A score is what one user did in a category in the window, an event counting 1 unless settings say "
-            "otherwise; over the users of each persona who did anything."
+            "A score is what one user did in a category in the window, an event counting 1 unless settings "
+            "say otherwise; over the users of each persona who did anything."
         ),
         blocks=[
             _heatmap(personas, matrix, "mean", "The mean shows the heavy users of a group as well."),

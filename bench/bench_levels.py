@@ -1,32 +1,34 @@
 """Levels that others published, under their own rules: what recipes reach there, from several seeds or folds.
 
 - MovieLens 100K, 75% of each film's ratings train (Recommenders' benchmark), every rating counts, k = 10.
-- HetRec 2011 LastFM, 8:1:1 of each user's artists at random, the 9 excluded from the answers, k = 10.
+- MovieLens 100K, ratings of 4 and more, users never seen, against peers tuned alike, k = 100.
 - MovieLens 100K by time, every rating counts: four cuts, each asking about the next tenth of the ratings,
   against the popularity of the last 30 days and every single recipe that knows taste.
+- HetRec 2011 LastFM, 8:1:1 of each user's artists at random, the 9 excluded from the answers, k = 10.
 
-Fields are chosen on a validation part inside the first seed's (first fold's) training part, as many trials
-for each recipe; each seed or fold is then tested once. The published levels are on draws of their own.
+Fields, and which recipe stands for Penchant, are chosen on the validation part of the first seed or fold,
+with as many trials for everybody; each seed or fold is then tested once. Draws overlap: what one tests may
+have been tuned on in another, for all sides alike. PENCHANT_LEVELS names some of the levels.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from bench.level_sets import Level, eight_one_one, new_users, rolling, three_quarters
 from bench.paired import versions
 from bench.quality_data import hetrec_lastfm, movielens_100k
-from bench.quality_sides import OURS
-from penchant.data.heldout import Held, keys, make_split, member, subset
-from penchant.data.snapshot import Snapshot
-from penchant.data.splits import Split, random_split, time_split
+from bench.quality_sides import OURS, THEIRS, Ours, Theirs
+from penchant.data.splits import Split
 from penchant.evaluation.intervals import Interval, interval, resampled_means
 from penchant.evaluation.metrics import accuracy
 from penchant.evaluation.protocols import answers, checked
-from penchant.evaluation.tuning import reached_by, search
-from penchant.kernel.arrays import F64
+from penchant.evaluation.tuning import Space, search
+from penchant.kernel.arrays import F64, Rows
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Recipe, Retriever
@@ -34,161 +36,145 @@ from penchant.models.blend import Blend
 from penchant.models.measure import train_measured
 from penchant.models.popularity import Popularity
 
-K = 10
-NDCG, RECALL, PRECISION = f"ndcg_at_{K}", f"recall_at_{K}", f"precision_at_{K}"
-TRIALS = 12
+SEEDS, FOLDS, TRIALS = 5, 4, 12
 POPULAR = "popularity, 30 days"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """A set with a published level. Each part is (what tests, what is tuned on: of the first only)."""
-
-    title: str
-    parts: Sequence[tuple[Split, Split]]
-    recipes: Sequence[str]
-    protocol: str  # of the blend's weights
-    asked: Mapping[str, float]
+LEVELS: dict[str, Callable[[int], Level | None]] = {
+    "ml-100k 75/25": lambda n: None if (s := movielens_100k(least=0)) is None else three_quarters(s, n),
+    "ml-100k user": lambda n: None if (s := movielens_100k()) is None else new_users(s, n),
+    "ml-100k time": lambda n: None if (s := movielens_100k(least=0)) is None else rolling(s, min(n, FOLDS)),
+    "lastfm 8:1:1": lambda n: None if (s := hetrec_lastfm()) is None else eight_one_one(s, n),
+}
+Answers = Callable[[Split, int], Rows]
 
 
 def main(*, quick: bool) -> dict[str, object]:
-    """Run what data is here for."""
-    films, artists = movielens_100k(least=0), hetrec_lastfm()
-    seeds = 1 if quick else 5
+    """Run the levels whose data is here."""
     found: dict[str, Any] = {}
-    if films is not None:
-        found["ml-100k 75/25"] = reached(three_quarters(films, seeds), trials=1 if quick else TRIALS)
-        found["ml-100k time"] = reached(rolling(films, 1 if quick else 4), trials=1 if quick else TRIALS)
-    if artists is not None:
-        found["lastfm 8:1:1"] = reached(eight_one_one(artists, seeds), trials=1 if quick else TRIALS)
+    for name in os.environ.get("PENCHANT_LEVELS", ",".join(LEVELS)).split(","):
+        level = LEVELS[name](1 if quick else SEEDS)
+        if level is None:
+            print(f"  {name}: the data is not here: skipped")
+        else:
+            found[name] = reached(level, trials=1 if quick else TRIALS)
     return {
-        "bar": "ML-100K 75/25 NDCG@10 .482, precision@10 .420; LastFM NDCG@10 .211, recall@10 .216; ML-100K "
-        "by time surely above 30-day popularity and every single recipe of taste",
+        "bar": "the published level of each, by the recipe that validation chose; by time surely above "
+        "30-day popularity and every single recipe of taste",
         "met": bool(found) and all(level["met"] for level in found.values()),
         "data": list(found),
-        "protocol": f"means of seeds or folds; {TRIALS} trials a recipe on the first one's validation part",
+        "protocol": f"means of {SEEDS} seeds or {FOLDS} folds; {TRIALS} trials a side on the first",
         "levels": found,
         "versions": versions("scipy"),
     }
 
 
-def three_quarters(source: Snapshot, seeds: int) -> Level:
-    """Return the splits of Recommenders: a quarter of each item's pairs hidden."""
-    tests = [random_split(source, seed=seed, share=0.25, by="item") for seed in range(seeds)]
-    return Level(
-        title="MovieLens 100K, 75/25 of each film",
-        parts=[(test, random_split(test.train, share=0.25, by="item")) for test in tests],
-        recipes=("ials", "ease", "item_knn", "rp3beta"),
-        protocol="random",
-        asked={NDCG: 0.482, PRECISION: 0.420},
-    )
-
-
-def eight_one_one(source: Snapshot, seeds: int) -> Level:
-    """Return test and validation of 8:1:1 a user: both train on the 8, the test excludes the 9."""
-    parts: list[tuple[Split, Split]] = []
-    every = source.pairs()
-    for seed in range(seeds):
-        nine = random_split(source, seed=seed, share=0.1)
-        eight = random_split(nine.train, seed=seed, share=1 / 9)
-        held = Held(
-            protocol="random 8:1:1",
-            parameters={"seed": seed},
-            description=f"8:1:1 of each user's items at random, the 9 excluded; seed {seed}",
-            train=eight.train,
-            truth=subset(every, ~member(keys(every), keys(nine.train.pairs()))),
-            exclude=nine.train.pairs(),
-            now=source.cutoff,
-        )
-        parts.append((make_split(source, held), eight))
-    return Level(
-        title="HetRec 2011 LastFM, 8:1:1 of each user",
-        parts=parts,
-        recipes=("ials", "ease", "item_knn", "rp3beta"),
-        protocol="random",
-        asked={NDCG: 0.211, RECALL: 0.216},
-    )
-
-
-def rolling(source: Snapshot, folds: int) -> Level:
-    """Return cuts at .9, .8 ... of the interactions, each asking about the next tenth; earliest first."""
-    at = source.interactions.timestamp
-    cuts = [float(at[int(len(at) * share)]) for share in (0.6, 0.7, 0.8, 0.9)][-folds:]
-    ends = [*cuts[1:], source.cutoff + 1]
-    tests = [time_split(source.before(end), at=cut) for cut, end in zip(cuts, ends, strict=True)]
-    return Level(
-        title="MovieLens 100K by time",
-        parts=[(test, time_split(test.train)) for test in tests],
-        recipes=("ials", "ease", "recent", "item_knn", "rp3beta"),
-        protocol="time",
-        asked={},
-    )
-
-
 def reached(level: Level, *, trials: int) -> dict[str, Any]:
-    """Tune on the first part, test everybody on every part and compare what was asked."""
-    timed = level.protocol == "time"
-    print(f"\n  {level.title}: {len(level.parts)} parts, first: {level.parts[0][0].description}", flush=True)
+    """Tune on the first part, test everybody on every part and compare."""
+    tests, validation = [test for test, _ in level.parts], level.parts[0][1]
+    print(f"\n  {level.title}: {len(tests)} parts, the first: {tests[0].description}", flush=True)
+    sides, on_validation = tuned(level, validation, trials)
+    values = {name: [per_request(side, test, level.k) for test in tests] for name, side in sides.items()}
+    means = {name: _means(v) for name, v in values.items()}
+    for name, mean in sorted(means.items(), key=lambda pair: -pair[1][level.metric]):
+        said = ", ".join(f"{m} {mean[m]:.4f}" for m in mean if m.endswith(f"_{level.k}"))
+        print(f"  {name}: {said}", flush=True)
+    ours = [name for name in on_validation if name not in level.peers]
+    chosen = max(ours, key=lambda name: on_validation[name])
+    whole = {name: np.concatenate([one[level.metric] for one in v]) for name, v in values.items()}
+    above = {
+        rival: difference(whole[chosen], whole[rival])
+        for rival in _rivals(level, {name: mean[level.metric] for name, mean in means.items()}, chosen)
+    }
+    for rival, sure in above.items():
+        print(f"  {chosen} - {rival}: {sure.mean:+.4f} [{sure.low:+.4f}, {sure.high:+.4f}]", flush=True)
+    asked = all(means[chosen][metric] >= value for metric, value in level.asked.items())
+    return {
+        "means": means,
+        "validation": on_validation,
+        "chosen": chosen,
+        "asked": dict(level.asked),
+        "above": msgspec.to_builtins(above),
+        "met": asked and (not level.timed or all(sure.low > 0 for sure in above.values())),
+    }
+
+
+def tuned(level: Level, validation: Split, trials: int) -> tuple[dict[str, Answers], dict[str, float]]:
+    """Return everybody with the best fields found, and what each reached on validation."""
+    sides: dict[str, Answers] = {}
+    values: dict[str, float] = {}
     recipes: dict[str, Recipe] = {}
+
+    def best(
+        name: str, make: Callable[..., Answers], space: Space, first: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        def value(fields: Mapping[str, Any]) -> float:
+            return float(per_request(make(**fields), validation, level.k)[level.metric].mean())
+
+        trial = search(value, space, trials=trials, rng=derive(42, "levels", name), first=[first])[0]
+        print(f"  {name}: {trial.value:.4f} on validation with {trial.fields}", flush=True)
+        sides[name], values[name] = make(**trial.fields), trial.value
+        return trial.fields
+
     for name in level.recipes:
-        side = OURS[name]
-        best = search(
-            reached_by(side.recipe, level.parts[0][1], metric=NDCG, seed=42),
-            side.over(timed),
-            trials=trials,
-            rng=derive(42, "levels", name),
-            first=[side.first(timed)],
-        )[0]
-        print(f"  {name}: {best.value:.4f} on validation with {best.fields}", flush=True)
-        recipes[name] = side.with_(best.fields)
-    recipes["blend"] = blend(recipes, level.protocol)
-    recipes[POPULAR] = Popularity(window="30d")
-    values = {name: tested(recipe, [test for test, _ in level.parts]) for name, recipe in recipes.items()}
-    means = {name: {m: float(np.mean(list(map(np.mean, v[m])))) for m in v} for name, v in values.items()}
-    for name, mean in means.items():
-        print(
-            f"  {name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in mean.items()), flush=True
-        )
-    out: dict[str, Any] = {"parts": len(level.parts), "means": means, "asked": dict(level.asked)}
-    ndcg = {name: np.concatenate(v[NDCG]) for name, v in values.items()}
-    taste = max(level.recipes, key=lambda name: means[name][NDCG])
-    rivals = (taste, POPULAR) if timed else (taste,)
-    above = {name: difference(ndcg["blend"], ndcg[name]) for name in rivals}
-    for name, sure in above.items():
-        print(f"  blend - {name}: {sure.mean:+.4f} [{sure.low:+.4f}, {sure.high:+.4f}]", flush=True)
-    best = max((n for n in means if n != POPULAR), key=lambda name: means[name][NDCG])
-    asked = all(means[best][metric] >= value for metric, value in level.asked.items())
-    out["best"], out["above"] = best, msgspec.to_builtins(above)
-    out["met"] = asked and (not timed or all(sure.low > 0 for sure in above.values()))
-    return out
+        own = OURS[name]
+        found = best(name, partial(_ours, own), own.over(level.timed), own.first(level.timed))
+        recipes[name] = own.with_(found)
+    sides["blend"] = _of(blend(recipes, level))
+    values["blend"] = float(per_request(sides["blend"], validation, level.k)[level.metric].mean())
+    print(f"  blend: {values['blend']:.4f} on validation", flush=True)
+    for name in level.peers:
+        peer = THEIRS[name]
+        if peer.here():
+            best(name, partial(_theirs, peer), peer.space, peer.first)
+    sides[POPULAR] = _of(Popularity(window="30d"))
+    return sides, values
 
 
-def blend(recipes: Mapping[str, Recipe], protocol: str) -> Blend:
+def blend(recipes: Mapping[str, Recipe], level: Level) -> Blend:
     """Return the blend of tuned recipes and, by time, of popularity over three windows."""
     parts: dict[str, dict[str, Any]] = {
         name: {"recipe": recipe.name, **msgspec.to_builtins(recipe)} for name, recipe in recipes.items()
     }
-    timed = protocol == "time"
-    for window in ("7d", "30d", "90d") if timed else ("all",):
+    for window in ("7d", "30d", "90d") if level.timed else ("all",):
         parts[f"popularity_{window}"] = {"recipe": "popularity", "window": window}
-    return Blend(parts=parts, protocol=protocol, depth=K, mixing="log" if timed else "linear")
+    mixing = "log" if level.timed else "linear"
+    return Blend(parts=parts, protocol=level.protocol, depth=level.k, mixing=mixing)
 
 
-def tested(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[F64]]:
-    """Return three metrics, an array of requests for each split."""
-    out: dict[str, list[F64]] = {NDCG: [], RECALL: [], PRECISION: []}
-    for split in splits:
-        model = train_measured(recipe, split.train, seed=42, progress=Silent())
-        assert isinstance(model, Retriever)
-        lists = checked(recipe.name, answers(model, split, K), split, K)
-        for metric, values in accuracy(lists, split.truth, [K]).items():
-            if metric in out:
-                out[metric].append(values)
-    return out
+def per_request(side: Answers, split: Split, k: int) -> Mapping[str, F64]:
+    """Return the metrics of each request."""
+    return accuracy(checked("a side", side(split, k), split, k), split.truth, [k])
 
 
 def difference(ours: F64, theirs: F64) -> Interval:
-    """Return the paired difference over the requests of all parts."""
+    """Return the paired difference over the requests of all parts, each taken as one of its own."""
     values = ours - theirs
     means = resampled_means(values[:, None], rng=derive(42, "levels", "bootstrap"))[:, 0]
     return interval(values, means)
+
+
+def _ours(side: Ours, **fields: Any) -> Answers:
+    return _of(side.with_(fields))
+
+
+def _theirs(side: Theirs, **fields: Any) -> Answers:
+    return side.make(**fields).top_many
+
+
+def _of(recipe: Recipe) -> Answers:
+    def top(split: Split, k: int) -> Rows:
+        model = train_measured(recipe, split.train, seed=42, progress=Silent())
+        assert isinstance(model, Retriever)
+        return answers(model, split, k)
+
+    return top
+
+
+def _means(values: list[Mapping[str, F64]]) -> dict[str, float]:
+    return {metric: float(np.mean([one[metric].mean() for one in values])) for metric in values[0]}
+
+
+def _rivals(level: Level, means: Mapping[str, float], chosen: str) -> list[str]:
+    """Return whom the chosen is compared with: by their own test, which can only favour them."""
+    groups = [level.peers, [n for n in level.recipes if n != chosen], [POPULAR] if level.timed else []]
+    present = [[name for name in group if name in means] for group in groups]
+    return [max(group, key=lambda name: means[name]) for group in present if group]

@@ -5,7 +5,7 @@ It learns event by event; training is the same code run over the log. The equati
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar, Self
 
@@ -21,9 +21,9 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.base import Card, Model, Query, Scored, card_for
 from penchant.models.co_visitation_kernels import (
+    BY_ITEM,
     Pace,
     Trails,
-    copied,
     empty,
     learn_all,
     replay,
@@ -33,13 +33,15 @@ from penchant.models.co_visitation_kernels import (
 from penchant.models.next_click import NextClick, best_of, moment, newest, open_session
 from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
+from penchant.models.turns import Turns
 
 _SPAN = 16  # half-lives after which a count is not worth reading the event for
+_LONG_AGO = -1e18  # when an item that is new was last clicked
 _CHUNK = 100_000  # events learnt between two words of progress
 
 
-class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Next click from the last ones, mixed with recent popularity; learns online.
+class VisitFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of counting what follows what.
 
     A user's clicks less than ``session_gap`` apart are one session. ``click_half_lives`` are those of
     popularity, ``next_half_lives`` of what follows directly, ``near_half_lives`` of what shares a session,
@@ -47,8 +49,6 @@ class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     given, never those of the session itself. ``places`` bounds how many successors an item has, ``sessions``
     how many open sessions are remembered. ``event_types`` are those that count; none named = all.
     """
-
-    name: ClassVar[str] = "co_visitation"
 
     click_half_lives: tuple[str, ...] = ("3m", "10m", "1h")
     next_half_lives: tuple[str, ...] = ("15m", "1h", "4h")
@@ -61,17 +61,17 @@ class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     event_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("click_half_lives", "next_half_lives", "near_half_lives"):
-            spans = [seconds_of(span, field=field) for span in getattr(self, field)]
+        for name in ("click_half_lives", "next_half_lives", "near_half_lives"):
+            spans = [seconds_of(span, field=name) for span in getattr(self, name)]
             if not spans or any(b <= a for a, b in pairwise(spans)):
-                raise ValueError(f"{field} is {list(getattr(self, field))}: name one or more, ascending.")
-        for field in ("session_gap", "window"):
-            seconds_of(getattr(self, field), field=field)
+                raise ValueError(f"{name} is {list(getattr(self, name))}: name one or more, ascending.")
+        for name in ("session_gap", "window"):
+            seconds_of(getattr(self, name), field=name)
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate}: it must be between 0 and 1.")
-        for field in ("places", "sessions"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} is {getattr(self, field)}: it must be above 0.")
+        for name in ("places", "sessions"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be above 0.")
 
     @property
     def pace(self) -> Pace:
@@ -85,28 +85,38 @@ class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             rate=self.rate,
         )
 
+    @property
+    def span(self) -> float:
+        """Return how far back, in seconds, an event is worth reading."""
+        pace = self.pace
+        return _SPAN * max(pace.window, *(float(h[-1]) for h in pace[:3]))
+
     def start(self, n_items: int, since: float) -> Trails:
         """Return the state that knows nothing yet."""
         return empty(n_items, -(-self.sessions // WAYS) * WAYS, self.places, self.pace, since)
+
+
+class CoVisitation(VisitFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Next click from the last ones, mixed with recent popularity; learns online."""
+
+    name: ClassVar[str] = "co_visitation"
 
     def train(
         self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
     ) -> "CoVisitationModel":
         """Learn from the log as `CoVisitationModel.fold` would. ``rng`` and ``previous`` are not needed."""
         pace = self.pace
-        longest = max(pace.window, *(float(h[-1]) for h in pace[:3]))
-        recent, since = newest(snapshot, _SPAN * longest, self.event_types)
+        recent, since = newest(snapshot, self.span, self.event_types)
         state = self.start(snapshot.n_items, since)
         chances = np.zeros(len(recent))
         progress.start(self.name, len(recent))
         for begin in range(0, len(recent), _CHUNK):
             part = slice(begin, min(begin + _CHUNK, len(recent)))
             _learn(state, pace, recent.select(part), chances[part])
-            bits = _bits(chances[part])
-            progress.advance(part.stop - begin, note=f"{bits:.2f} bits a click")
+            progress.advance(part.stop - begin, note=f"{bits(chances[part]):.2f} bits a click")
         last = chances[-max(len(chances) // 10, 1) :]
         return CoVisitationModel(
-            card=card_for(self, snapshot, metrics={"bits_a_click": _bits(last)} if len(last) else {}),
+            card=card_for(self, snapshot, metrics={"bits_a_click": bits(last)} if len(last) else {}),
             items=snapshot.items,
             users=snapshot.users,
             state=_sealed(state),
@@ -123,13 +133,34 @@ class CoVisitation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return readonly(ranks)
 
 
+def most_near(state: Trails, item: int, k: int, exclude: Rows | None) -> Scored:
+    """Return the items that most often share a session with an item, by the longest half-life."""
+    if item >= len(state.seen):
+        return Scored.none()
+    found = np.full(len(state.seen), np.nan, np.float32)
+    near, weight = state.near_item[item], state.near_weight[item, :, -1]
+    known = (near >= 0) & (weight > 0)
+    found[near[known]] = weight[known]
+    return best_of(found, k, exclude)
+
+
+def bits(chances: F64) -> float:
+    """Return the mean of -log2 of the chances, none below a millionth."""
+    return float(-np.log2(np.maximum(chances, 1e-6)).mean())
+
+
 def _learn(state: Trails, pace: Pace, events: Interactions, chances: F64) -> None:
     learn_all(state, pace, events.user.astype(np.int64), events.item, events.timestamp, chances)
 
 
-def _bits(chances: F64) -> float:
-    """Return the mean of -log2 of the chances, none below a millionth."""
-    return float(-np.log2(np.maximum(chances, 1e-6)).mean())
+def _turns(recipe: CoVisitation) -> Turns[Trails]:
+    pace = recipe.pace
+    return Turns(
+        make=Trails._make,
+        by_item=(at for at, name in enumerate(Trails._fields) if name in BY_ITEM),
+        blank=empty(1, WAYS, recipe.places, pace, _LONG_AGO),
+        learn=lambda state, events: _learn(state, pace, events, np.zeros(len(events))),
+    )
 
 
 def _sealed(state: Trails) -> Trails:
@@ -155,6 +186,7 @@ class CoVisitationModel(NextClick):
     items: Vocab
     users: Vocab
     state: Trails
+    turns: Turns[Trails] | None = field(default=None, repr=False, compare=False)
 
     @property
     def recipe(self) -> CoVisitation:
@@ -177,22 +209,16 @@ class CoVisitationModel(NextClick):
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the items that most often share a session with an item, by the longest half-life."""
-        if item >= len(self.state.seen):
-            return Scored.none()
-        found = np.full(len(self.state.seen), np.nan, np.float32)
-        near, weight = self.state.near_item[item], self.state.near_weight[item, :, -1]
-        known = (near >= 0) & (weight > 0)
-        found[near[known]] = weight[known]
-        return best_of(found, k, exclude)
+        return most_near(self.state, item, k, exclude)
 
     def fold(self, events: Interactions) -> Self:
-        """Return the model after ``events``: the time of a copy of its arrays, then microseconds an event."""
-        new = events.select(counted(events, self.recipe.event_types))
+        """Return the model after ``events``: microseconds an event, now and then a copy of its arrays."""
+        recipe = self.recipe
+        new = events.select(counted(events, recipe.event_types))
         if len(new) == 0:
             return self
-        state = copied(self.state, int(new.item.max()) + 1, self.recipe.pace)
-        _learn(state, self.recipe.pace, new, np.zeros(len(new)))
-        return replace(self, state=_sealed(state))
+        turns = self.turns or _turns(recipe)
+        return replace(self, state=turns.after(self.state, new), turns=turns)
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""

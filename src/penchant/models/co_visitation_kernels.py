@@ -128,7 +128,7 @@ def _bucket(evidence: float, size: int) -> int:
 
 
 @kernel()
-def _totals(state: Trails, pace: Pace, session: Rows, now: float, total: F64) -> int:
+def totals(state: Trails, pace: Pace, session: Rows, now: float, total: F64) -> int:
     """Set ``total`` to Σ f_m of each part over the items outside the session; return the bucket."""
     p, c = len(pace.click_half_lives), len(pace.next_half_lives)
     total[:] = 0.0
@@ -157,7 +157,7 @@ def _totals(state: Trails, pace: Pace, session: Rows, now: float, total: F64) ->
 
 
 @kernel()
-def _parts(state: Trails, pace: Pace, session: Rows, now: float, item: int, part: F64) -> None:
+def parts_of(state: Trails, pace: Pace, session: Rows, now: float, item: int, part: F64) -> None:
     """Set ``part`` to f_m of one item outside the session."""
     p, c = len(pace.click_half_lives), len(pace.next_half_lives)
     part[:] = 0.0
@@ -187,7 +187,7 @@ def scores(state: Trails, pace: Pace, session: Rows, now: float, out: F32) -> No
     """Set ``out`` (n,) to p(j | session), NaN for the session's own items and what nobody clicks now."""
     p, c, n = len(pace.click_half_lives), len(pace.next_half_lives), len(state.seen)
     share = np.zeros(state.weights.shape[1])
-    bucket = _totals(state, pace, session, now, share)
+    bucket = totals(state, pace, session, now, share)
     for m in range(len(share)):
         share[m] = state.weights[bucket, m] / share[m] if share[m] > 1e-9 else 0.0
     for j in range(n):
@@ -329,8 +329,8 @@ def _extend(state: Trails, at: int, item: int) -> None:
 def _learn_weights(state: Trails, pace: Pace, session: Rows, item: int, now: float) -> float:
     """Take the step of the equation above; return p(item | session)."""
     total, part = np.empty(state.weights.shape[1]), np.empty(state.weights.shape[1])
-    bucket = _totals(state, pace, session, now, total)
-    _parts(state, pace, session, now, item, part)
+    bucket = totals(state, pace, session, now, total)
+    parts_of(state, pace, session, now, item, part)
     chance = 0.0
     for m in range(len(part)):
         part[m] = state.weights[bucket, m] * part[m] / total[m] if total[m] > 1e-9 else 0.0

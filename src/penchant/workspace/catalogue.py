@@ -17,6 +17,7 @@ from penchant.models.popularity import Popularity, PopularityModel
 from penchant.models.prod2vec import Prod2Vec, Prod2VecModel
 from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
+from penchant.models.session_blend import SessionBlend, SessionBlendModel
 from penchant.models.trending import Trending, TrendingModel
 from penchant.models.vsknn import VsKnn, VsKnnModel
 
@@ -36,6 +37,7 @@ RECIPES: dict[str, type[Recipe]] = {
         Bpr,
         CoVisitation,
         VsKnn,
+        SessionBlend,
         Prod2Vec,
         PinnerSage,
         Ann,
@@ -58,6 +60,7 @@ MODELS: dict[str, type[Model]] = {
         MfModel,
         CoVisitationModel,
         VsKnnModel,
+        SessionBlendModel,
         Prod2VecModel,
         PinnerSageModel,
         AnnModel,

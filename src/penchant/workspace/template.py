@@ -32,8 +32,8 @@ recipe = "ials"
 # The recipe "lookalike" uses the columns of the users table too: somebody without a history gets what people
 # like them want, and is handed over to their own taste at a speed learnt from your data.
 # Others, such as "ease", "item_knn" and "blend": docs/recipes.md says which is for what, and "penchant tune
-# for_you" searches better settings. "co_visitation" and "vsknn" give what is clicked next, learnt click by
-# click, for news and for visitors nobody knows: docs/sessions.md.
+# for_you" searches better settings. "co_visitation", "vsknn" and both as "session_blend" give what
+# is clicked next, learnt click by click, for news and for visitors nobody knows: docs/sessions.md.
 
 [recipes.trending]
 # What rises: the rate of events now against the window before.
@@ -76,8 +76,8 @@ backfill = ["for_you", "popular", "trending"]
 rules = [{ rule = "seen" }]
 # Filters of this file that every item has to pass.
 # filters = ["in_stock"]
-# Shares of the places, at random positions, for items that pass a filter.
-# promotions = [{ filter = "cheap", percent = 10 }]
+# Shares of the places, or so many of them, at random positions, for items that pass a filter.
+# promotions = [{ filter = "cheap", percent = 10 }, { filter = "in_stock", slots = 1 }]
 # Events of dislike with weights: they hide the item and lower what shares a property with it, to half for a
 # weight of 1, less and less over the half-life. They say nothing about what the user likes.
 # negative = { events = { hide = 1.0, report = 3.0 }, lowers = ["category", "author"], half_life_days = 30.0 }
@@ -126,9 +126,9 @@ fallback = "popular"
 
 
 # Actions to ask users to take, such as joining a club: /v1/actions/next/USER or `penchant actions USER`. From
-# files (`penchant import --actions FILE --action-interactions FILE`) and events the recipe learns how likely a
-# user takes each within so many days of being asked. columns: those of users to learn from (all that can serve
-# without it), as at most so many numbers; half_life_days: older answers count less.
+# files (`penchant import --actions FILE --action-interactions FILE`) and events the recipe learns how likely
+# a user takes each within so many days of being asked. columns: those of users to learn from (all that can
+# serve without it), as at most so many numbers; half_life_days: older answers count less.
 #   [recipes.next]
 #   recipe = "next_best_action"
 #   period_days = 14.0

@@ -1,0 +1,187 @@
+"""The blend that learns online: the contracts, its features, shares and steps beside plain ones, and a world
+in which only learning helps."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penchant.data.interactions import Interactions
+from penchant.kernel.progress import Silent
+from penchant.kernel.seeds import derive
+from penchant.models import session_blend_kernels as kernels
+from penchant.models.base import Query
+from penchant.models.co_visitation import CoVisitation, CoVisitationModel
+from penchant.models.session_blend import SessionBlend, SessionBlendModel
+from penchant.models.vsknn import VsKnnModel
+from penchant.testing.contracts import OnlineContract, RetrieverContract
+from penchant.testing.data import random_snapshot
+
+
+class TestContract(OnlineContract, RetrieverContract):
+    recipe: ClassVar = SessionBlend(
+        session_gap="3h", window="5d", next_half_lives=("1d",), fading="2d", sessions=256, learn_every=2,
+        candidates=8,
+    )  # fmt: skip
+    model_type: ClassVar = SessionBlendModel
+
+
+def clicks(seed: int, n: int = 400, n_users: int = 8, n_items: int = 15) -> Interactions:
+    rng = np.random.default_rng(seed)
+    return Interactions.of(
+        user=rng.integers(0, n_users, n),
+        item=np.minimum(rng.geometric(0.2, n) - 1, n_items - 1),
+        timestamp=1e6 + np.cumsum(rng.exponential(60, n)),
+    )
+
+
+def started(recipe: SessionBlend, n_items: int) -> SessionBlendModel:
+    data = random_snapshot(1)
+    card = recipe.train(data, rng=derive(0), progress=Silent()).card
+    return SessionBlendModel(card=card, items=data.items, users=data.users, known=recipe.begin(n_items, 1e6))
+
+
+@given(
+    values=st.lists(st.one_of(st.none(), st.integers(0, 5)), min_size=1, max_size=40), c=st.integers(1, 12)
+)
+@settings(deadline=None)
+def test_the_likeliest_are_the_first_of_a_stable_sort(values: list[int | None], c: int) -> None:
+    scores = np.array([np.nan if v is None else v for v in values], np.float32)
+    able = np.flatnonzero(~np.isnan(scores))
+    expected = able[np.argsort(-scores[able], kind="stable")][:c]
+    assert sorted(kernels.likeliest(scores, c).tolist()) == sorted(expected.tolist())
+
+
+def test_a_step_goes_down_the_slope_of_the_loss() -> None:
+    rng = np.random.default_rng(1)
+    phi, v = rng.normal(size=(6, 5)), rng.normal(size=5)
+
+    def loss(at: np.ndarray) -> float:
+        return -np.log(np.exp(phi @ at) / np.exp(phi @ at).sum())[2]
+
+    slope = np.array([(loss(v + e) - loss(v - e)) / 2e-6 for e in np.eye(5) * 1e-6])
+    weights = kernels.start(1, 3)._replace(straight=v.copy(), squares=np.full(5, 0.5))
+    share = kernels.shares(weights.straight, phi)
+    np.testing.assert_allclose(share, np.exp(phi @ v) / np.exp(phi @ v).sum())
+    kernels.step(weights, 0.1, phi, share, 2)
+    np.testing.assert_allclose(weights.squares, 0.5 + slope**2, rtol=1e-6)
+    np.testing.assert_allclose(weights.straight, v - 0.1 * slope / np.sqrt(0.5 + slope**2), rtol=1e-6)
+    assert loss(weights.straight) < loss(v)
+
+
+def test_scores_are_the_equation_over_what_both_parts_say() -> None:
+    recipe = SessionBlend(session_gap="20m", window="2h", candidates=4, learn_every=3, learning_rate=0.3)
+    events = clicks(4)
+    model = started(recipe, 15).fold(events)
+    visits = CoVisitation(session_gap="20m", window="2h")
+    data = random_snapshot(1)
+    parts = {
+        "visits": CoVisitationModel(
+            card=visits.train(data, rng=derive(0), progress=Silent()).card,
+            items=data.items, users=data.users, state=visits.start(15, 1e6),
+        ).fold(events),
+        "alike": VsKnnModel(
+            card=recipe.alike().train(data, rng=derive(0), progress=Silent()).card,
+            items=data.items, users=data.users, state=recipe.alike().start(15, 1e6),
+        ).fold(events),
+    }  # fmt: skip
+    now, rows = float(events.timestamp[-1]) + 30, np.arange(15, dtype=np.int32)
+    last = np.array([events.timestamp[events.item == j].max(initial=-1) for j in rows])
+    first = np.array([events.timestamp[events.item == j].min(initial=np.inf) for j in rows])
+    v, n_parts = model.known.weights.straight, len(model.known.weights.straight) - kernels.MORE
+    asked = 0
+    for user in range(8):
+        query = Query(user=user, now=now)
+        p, near = (part.score(query, rows).astype(np.float64) for part in parts.values())
+        got = model.score(query, rows)
+        order = np.argsort(-np.where(np.isnan(p), -1, p), kind="stable")[:4]
+        beyond = np.setdiff1d(rows, order)
+        np.testing.assert_allclose(got[beyond], p[beyond], rtol=1e-5)
+        np.testing.assert_allclose(got[order].sum(), p[order].sum(), rtol=1e-4)
+        if not np.isnan(near).all():
+            asked += 1
+            phi = np.stack([
+                np.log1p(p / 1e-3),
+                np.log1p(np.nan_to_num(near) / np.nansum(near) / 1e-3),
+                np.log1p((now - first) / 60) / 5,
+                np.log1p((now - last) / 60) / 5,
+            ], axis=1)[order]  # fmt: skip
+            # The features of the mixture's own parts are what is left of ln q.
+            own = np.empty((4, len(v)))
+            session = kernels.visits.session_of(model.known.trails, recipe.pace, user, now)
+            kernels.features(
+                model.known, recipe.pace, session, now, p.astype(np.float32), near.astype(np.float32),
+                order.astype(np.int32), own,
+            )  # fmt: skip
+            np.testing.assert_allclose(own[:, n_parts:], phi, rtol=1e-4)
+            weights = parts["visits"].state.weights
+            mixed = ((np.exp(own[:, :n_parts]) - 1) * 1e-3) @ weights.T
+            assert np.isclose(mixed, p[order][:, None], rtol=1e-3).all(axis=0).any()
+            raised = np.exp(own @ v)
+            np.testing.assert_allclose(got[order], p[order].sum() * raised / raised.sum(), rtol=1e-3)
+    assert asked > 2
+
+
+def test_before_it_learns_it_ranks_as_co_visitation() -> None:
+    events = clicks(5)
+    asked = np.arange(len(events)) % 2 == 1
+    blend = SessionBlend(session_gap="20m", window="2h", learn_every=10**9)
+    plain = CoVisitation(session_gap="20m", window="2h")
+    assert blend.ranks(events, asked, 15).tolist() == plain.ranks(events, asked, 15).tolist()
+
+
+def test_a_replay_is_what_serving_would_have_said() -> None:
+    recipe = SessionBlend(session_gap="20m", window="2h", learn_every=2, candidates=5)
+    events = clicks(6, 200)
+    asked = np.arange(len(events)) % 2 == 1
+    ranks = recipe.ranks(events, asked, 15)
+    model = started(recipe, 15)
+    for e in range(len(events)):
+        if asked[e]:
+            query = Query(user=int(events.user[e]), now=float(events.timestamp[e]))
+            items = model.top(query, 15).items.tolist()
+            item = int(events.item[e])
+            assert ranks[e] == (items.index(item) + 1 if item in items else 0)
+        model = model.fold(events.select(slice(e, e + 1)))
+
+
+def test_what_only_the_whole_session_tells_is_learnt() -> None:
+    # A session begins with one of four items and goes through 4, which all do; what ends it depends on the
+    # first. The mixture gives the last item a say of its own; neighbours that share both items know better.
+    rng = np.random.default_rng(1)
+    rows, time = [], 1e6
+    for session in range(1500):
+        first = int(rng.integers(4))
+        for item in (first, 4, 5 + first):
+            time += 5.0
+            rows.append((session, item, time))
+    user, item, at = zip(*rows, strict=True)
+    events = Interactions.of(user=user, item=item, timestamp=at)
+    asked = np.arange(len(events)) % 3 == 2
+    fields = {"session_gap": "1h", "near_half_lives": ("1s",), "next_half_lives": ("1h",)}
+    learnt = SessionBlend(**fields, learn_every=1).ranks(events, asked, 9)[asked][500:]
+    mixed = CoVisitation(**fields).ranks(events, asked, 9)[asked][500:]
+    assert (1 / mixed).mean() < 0.7
+    assert (learnt == 1).mean() > 0.99
+
+
+def test_items_and_users_beyond_the_vocabulary_are_learnt() -> None:
+    model = SessionBlend().train(random_snapshot(1), rng=derive(0), progress=Silent())
+    n, now = len(model.items), model.card.cutoff
+    events = Interactions.of(
+        user=[907, 907, 908, 908], item=[0, n + 3, 0, n + 3], timestamp=now + np.arange(1, 5)
+    )
+    grown = model.fold(events)
+    history = Interactions.of(user=[0], item=[0], timestamp=[now + 10])
+    assert grown.top(Query(history=history, now=now + 15), 1).items.tolist() == [n + 3]
+    assert grown.similar(0, 1).items.tolist() == [n + 3]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("candidates", 0), ("learning_rate", 0.0), ("fading", "?"), ("neighbours", 0)]
+)
+def test_wrong_values_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        SessionBlend(**{field: value})

@@ -25,6 +25,7 @@ from penchant.feed.sources import Everything, by_place
 from penchant.feed.types import Candidates, Impressions, Ranker, Request, Rule
 from penchant.feed.weights import Aversion, Rotation, Weighed, relevance
 from penchant.kernel.arrays import F32, readonly
+from penchant.kernel.errors import InputError
 from penchant.kernel.seeds import derive
 from penchant.testing.data import item_id, random_snapshot, user_id
 from penchant.testing.feed_contracts import (
@@ -337,25 +338,46 @@ def passing(name: str, expression: str, columns: Columns) -> Filtered:
     return Filtered(name=name, filter=compile_filter(expression, columns), columns=columns, facts=facts)
 
 
-@pytest.mark.parametrize(("percent", "exists", "k"), [(20, 9, 10), (50, 2, 10), (100, 3, 10), (1, 9, 1)])
-def test_a_promotion_says_what_it_lacked(percent: int, exists: int, k: int) -> None:
+@pytest.mark.parametrize(
+    ("percent", "count", "exists", "k"),
+    [
+        (20, None, 9, 10),
+        (50, None, 2, 10),
+        (100, None, 3, 10),
+        (1, None, 9, 1),
+        (None, 3, 9, 10),
+        (None, 3, 2, 10),
+        (None, 30, 9, 4),
+    ],
+)
+def test_a_promotion_says_what_it_lacked(percent: int | None, count: int | None, exists: int, k: int) -> None:
     live = Live(random_snapshot(1))
     live.fold([put(i, item_id(30 + i), sale="yes") for i in range(exists)][1:])
     exists -= 1
     columns = LiveColumns(live).current(NOW)
-    promotion = Promotion(
-        name="sale", percent=percent, rule=passing("sale", 'INCLUDE ItemID WHERE Items.SALE = "yes"', columns)
-    )
+    rule = passing("sale", 'INCLUDE ItemID WHERE Items.SALE = "yes"', columns)
+    promotion = Promotion(name="sale", percent=percent, count=count, rule=rule)
     feed = run_promoted(plan(), request_for(live, "nobody", k=k), derive(2), promotions=[promotion])
     rows = [slot.item for slot in feed.slots]
     assert len(set(rows)) == len(rows) == k
-    asked = max(1, k * percent // 100)
+    asked = max(1, k * percent // 100) if percent is not None else min(count or 0, k)
     placed = [slot for slot in feed.slots if slot.source == "promotion:sale"]
     assert len(placed) == min(asked, exists)
     assert all(slot.propensity is None for slot in feed.slots)
     (step,) = [step for step in feed.trace if step.stage == "promotion sale"]
     assert (step.rows_in, step.rows_out) == (asked, len(placed))
     assert dict(step.dropped) == ({"no more items": asked - exists} if asked > exists else {})
+
+
+@pytest.mark.parametrize(
+    "amount", [{}, {"percent": 10, "count": 1}, {"percent": 0}, {"percent": 101}, {"count": 0}]
+)
+def test_a_promotion_asks_for_a_share_or_a_number(amount: dict[str, int]) -> None:
+    anything = passing(
+        "x", 'EXCLUDE ItemID WHERE Items.ITEM_ID = "x"', LiveColumns(Live(random_snapshot(1))).current(NOW)
+    )
+    with pytest.raises(InputError):
+        Promotion(name="x", rule=anything, **amount)
 
 
 def test_more_promotions_than_places_share_what_there_is() -> None:

@@ -42,6 +42,8 @@ def test_filters_their_values_and_promotions(client: TestClient) -> None:
     assert {one["item_id"] for one in promoted} <= ODD
     assert len(promoted) == 2
     assert not {one["item_id"] for one in mixed if one not in promoted} & ODD
+    three = given("filter=of&filter_values=colours=even&promotion=odd:3slots")
+    assert sum(one["source"] == "promotion:odd" for one in three) == 3
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,8 @@ def test_filters_their_values_and_promotions(client: TestClient) -> None:
         ("promotion=odd", "as FILTER:PERCENT"),
         ("promotion=odd:0", "as FILTER:PERCENT"),
         ("promotion=odd:101", "as FILTER:PERCENT"),
+        ("promotion=odd:0slots", "as FILTER:2slots"),
+        ("promotion=odd:2places", "as FILTER:2slots"),
         ("promotion=odd:9999999999999999999999", "as FILTER:PERCENT"),
         ("promotion=odd:%C2%B2", "as FILTER:PERCENT"),
         ("promotion=odd:60&promotion=odd:50", "110% of the places"),

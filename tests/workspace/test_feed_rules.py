@@ -51,6 +51,10 @@ rotation = { rate = 0.9, half_life_hours = 2.0 }
 blocks = [{ source = "popular" }]
 promotions = [{ filter = "red", percent = 20 }]
 
+[feeds.red_twice]
+blocks = [{ source = "popular" }]
+promotions = [{ filter = "red", slots = 2 }]
+
 [feeds.mixed]
 blocks = [{ source = "popular", take = 2 }, { source = "for_you" }]
 caps = [{ property = "shop", most = 2, within = 4 }]
@@ -192,6 +196,12 @@ def test_named_filters_take_values_and_promotions_take_places(serving: Serving) 
     feed = serving.feed("plain", "f", k=10, promotions=[("red", 30)])
     promoted = [slot.item_id for slot in feed.slots if slot.source == "promotion:red"]
     assert promoted == [name(0), name(3), name(6)]
+    two = serving.feed("plain", "f", k=10, promotions=[filters.PromotionNamed("red", count=2)])
+    assert [slot.source for slot in two.slots].count("promotion:red") == 2
+    all_ = serving.feed("plain", "f", k=3, promotions=[filters.PromotionNamed("red", count=9)])
+    assert [slot.source for slot in all_.slots] == ["promotion:red"] * 3
+    counted = serving.feed("red_twice", "f", k=20)
+    assert [slot.source for slot in counted.slots].count("promotion:red") == 2
     own = serving.feed("red_first", "f", k=10, filters=["below"], filter_values={"most": [20.0]})
     assert [slot.source for slot in own.slots].count("promotion:red") == 2
     assert {slot.propensity for slot in own.slots} == {None}

@@ -43,19 +43,24 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """``percent`` of the slots (1 to 100, at least one slot) go to items that ``rule`` keeps."""
+    """``percent`` of the slots (1 to 100, at least one), or ``count``, go to items that ``rule`` keeps."""
 
     name: str
-    percent: int
+    percent: int | None = None
+    count: int | None = None
     rule: Filtered
 
     def __post_init__(self) -> None:
-        if not 1 <= self.percent <= 100:
+        if (self.percent is None) is (self.count is None):
+            raise InputError(f"the promotion '{self.name}' needs a percentage or a number of slots.")
+        if self.percent is not None and not 1 <= self.percent <= 100:
             raise InputError(f"percentPromotedItems of '{self.name}' must be 1 to 100, got {self.percent}.")
+        if self.count is not None and self.count < 1:
+            raise InputError(f"the promotion '{self.name}' must ask for a slot at least, got {self.count}.")
 
     def slots(self, k: int) -> int:
         """Return how many of ``k`` slots it asks for."""
-        return max(1, k * self.percent // 100)
+        return min(self.count, k) if self.count is not None else max(1, k * (self.percent or 0) // 100)
 
 
 def run_promoted(
@@ -79,7 +84,7 @@ def run_promoted(
     filtered = replace(plan, rules=(*plan.rules, *rules)) if rules else plan
     if not promotions:
         return run(filtered, request, rng, explain=explain)
-    percent = sum(promotion.percent for promotion in promotions)
+    percent = sum(promotion.percent or 0 for promotion in promotions)
     if percent > 100:
         raise InputError(f"the promotions ask for {percent}% of the places.", fix="Lower the percentages.")
     unpinned = tuple(source for source in plan.sources if source.name != PINNED)

@@ -1,5 +1,6 @@
 """What JSON types cannot say about a request: lengths of ids, plausible times, limits of the settings."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -11,8 +12,10 @@ from penchant.feed.filter_parse import parse_values
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
 from penchant.kernel.names import did_you_mean
+from penchant.workspace.filters import PromotionNamed
 
 _ID_FIELDS = ("event_id", "user_id", "item_id", "action_id", "followed_id", "recommendation_id", "session_id")
+_PROMOTION = re.compile(r"(?P<filter>.+):(?P<number>[0-9]{1,4})(?P<slots>slots?)?")
 
 
 def path_id(segment: str, what: str) -> str:
@@ -64,19 +67,23 @@ def filter_values_of(given: Sequence[str]) -> dict[str, list[str | float]]:
     return values
 
 
-def promotion_of(text: str) -> tuple[str, int]:
-    """Return the filter and the percentage of a promotion, from a text FILTER:PERCENT.
+def promotion_of(text: str) -> PromotionNamed:
+    """Return a promotion from a text FILTER:PERCENT or FILTER:NUMBERslots.
 
     Raises:
         InputError: it is not of that form.
     """
-    name, _, percent = text.rpartition(":")
-    if not name or not (percent.isascii() and percent.isdigit() and 1 <= int(percent[:4]) <= 100):
-        raise InputError(
-            f"{text[:80]!r} is not accepted: a filter and 1 to 100 percent, as FILTER:PERCENT.",
-            where="promotion",
-        )
-    return name, int(percent)
+    found = _PROMOTION.fullmatch(text)
+    number = int(found["number"]) if found else 0
+    if found and found["slots"] and number >= 1:
+        return PromotionNamed(found["filter"], count=number)
+    if found and not found["slots"] and 1 <= number <= 100:
+        return PromotionNamed(found["filter"], percent=number)
+    raise InputError(
+        f"{text[:80]!r} is not accepted: a filter and 1 to 100 percent, as FILTER:PERCENT, or a number of "
+        "places, as FILTER:2slots.",
+        where="promotion",
+    )
 
 
 def check_number(n: int, most: int, where: str, setting: str) -> None:

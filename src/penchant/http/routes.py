@@ -96,7 +96,8 @@ Promotions: TypeAlias = Annotated[
     list[str] | None,
     QueryParameter(
         name="promotion",
-        description="FILTER:PERCENT, a share of the places for items that pass a filter; may be repeated.",
+        description="FILTER:PERCENT, a share of the places for items that pass a filter, or FILTER:2slots, a "
+        "number of them; may be repeated.",
     ),
 ]
 

@@ -123,15 +123,10 @@ class ActionBook:
         filters: Sequence[FilterAsked | str],
         values: Mapping[str, Sequence[str | float]],
     ) -> list[Filtered]:
-        book = NamedFilters(expressions=self._expressions, values=values)
+        named = NamedFilters(expressions=self._expressions, values=values)
         user = self._users.properties(request.user_id, request.user)
         asked = (*self._settings[request.feed].filters, *filters)
-        rules = [
-            self._filters.rule(book.filter(one) if isinstance(one, str) else one, request, user)
-            for one in asked
-        ]
-        book.check_used(rules)
-        return rules
+        return self._filters.asked(named, request, user, asked)[0]
 
     def _plan_of(self, name: str) -> Plan:
         plan = self._plans.get(name)

@@ -71,7 +71,12 @@ def check_feed(
             )
     for i, place in enumerate(feed.places):
         _check_place(f"feeds.{name}.places[{i}]", place, where=where)
-    percent = sum(promotion.percent for promotion in feed.promotions)
+    for i, promotion in enumerate(feed.promotions):
+        if (promotion.percent is None) is (promotion.slots is None):
+            raise InputError(
+                f"feeds.{name}.promotions[{i}]: needs percent or slots, one of them.", where=where
+            )
+    percent = sum(promotion.percent or 0 for promotion in feed.promotions)
     if percent > 100:
         raise InputError(f"feeds.{name}.promotions: they ask for {percent}% of the places.", where=where)
     if feed.bandit is not None:

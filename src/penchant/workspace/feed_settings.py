@@ -112,10 +112,11 @@ class DecaySettings(Section, frozen=True, kw_only=True):
 
 
 class PromotionSettings(Section, frozen=True, kw_only=True):
-    """A share of the places for items that pass a named filter."""
+    """A share of the places, or so many of them, for items that pass a named filter."""
 
     filter: str
-    percent: Annotated[int, Meta(ge=1, le=100)]
+    percent: Annotated[int, Meta(ge=1, le=100)] | None = None
+    slots: Count | None = None
 
 
 class BlockSettings(Section, frozen=True, kw_only=True):

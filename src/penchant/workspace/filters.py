@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, TypeAlias, final
 
 import numpy as np
 
@@ -37,8 +37,21 @@ class PromotionAsked:
     """A promotion as a request names it."""
 
     name: str
-    percent: int
+    percent: int | None = None
+    count: int | None = None
     filter: FilterAsked
+
+
+class PromotionNamed(NamedTuple):
+    """A promotion by the name of its filter: a percentage of the places, or a number of them."""
+
+    filter: str
+    percent: int | None = None
+    count: int | None = None
+
+
+Named: TypeAlias = PromotionNamed | tuple[str, int]
+"""As `PromotionNamed`, or only the filter and the percentage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +72,11 @@ class NamedFilters:
             raise InputError(f"there is no filter '{name}'.", fix=did_you_mean(name, list(self.expressions)))
         return FilterAsked(name=name, expression=expression, parameters=self.values)
 
-    def promotion(self, name: str, percent: int) -> PromotionAsked:
+    def promotion(self, named: Named) -> PromotionAsked:
         """Return a promotion of what a named filter keeps; raises as `filter` does."""
-        return PromotionAsked(name=name, percent=percent, filter=self.filter(name))
+        asked = PromotionNamed(*named)
+        chosen = self.filter(asked.filter)
+        return PromotionAsked(name=asked.filter, percent=asked.percent, count=asked.count, filter=chosen)
 
     def check_used(self, rules: Iterable[Filtered]) -> None:
         """Refuse a value that none of the request's filters takes: likely a typing error."""
@@ -97,10 +112,29 @@ class FilterBook:
         filter_.mask(columns, facts, readonly(np.zeros(0, np.int32)))
         return Filtered(name=asked.name, filter=filter_, columns=columns, facts=facts, everyone=everyone)
 
+    def asked(
+        self,
+        named: NamedFilters,
+        request: Request,
+        user: Mapping[str, Value],
+        filters: Sequence[FilterAsked | str],
+        promotions: Sequence[PromotionAsked | Named] = (),
+    ) -> tuple[list[Filtered], list[Promotion]]:
+        """Return filters and promotions, by name or in full, as rules for a request; raises as `rule`."""
+        rules = [
+            self.rule(named.filter(one) if isinstance(one, str) else one, request, user) for one in filters
+        ]
+        promoted = [
+            self.promotion(one if isinstance(one, PromotionAsked) else named.promotion(one), request, user)
+            for one in promotions
+        ]
+        named.check_used((*rules, *(one.rule for one in promoted)))
+        return rules, promoted
+
     def promotion(self, asked: PromotionAsked, request: Request, user: Mapping[str, Value]) -> Promotion:
         """Return the promotion for one request; raises as `rule` does."""
         rule = self.rule(asked.filter, request, user)
-        return Promotion(name=asked.name, percent=asked.percent, rule=rule)
+        return Promotion(name=asked.name, percent=asked.percent, count=asked.count, rule=rule)
 
     def _compiled(self, expression: str, columns: Columns) -> Filter:
         found = self._filters.get(expression)

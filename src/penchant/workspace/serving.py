@@ -25,7 +25,7 @@ from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
 from penchant.models.base import Retriever, Similar
-from penchant.workspace.filters import FilterAsked, NamedFilters, PromotionAsked
+from penchant.workspace.filters import FilterAsked, Named, NamedFilters, PromotionAsked, PromotionNamed
 from penchant.workspace.personas import PersonaFeed, PersonaShare
 from penchant.workspace.registry import Registry
 from penchant.workspace.settings import Settings
@@ -92,7 +92,7 @@ class Serving:
         item_id: str | None = None,
         context: Mapping[str, str] | None = None,
         filters: Sequence[FilterAsked | str] = (),
-        promotions: Sequence[PromotionAsked | tuple[str, int]] = (),
+        promotions: Sequence[PromotionAsked | Named] = (),
         filter_values: Mapping[str, Sequence[str | float]] | None = None,
         explain: bool = False,
     ) -> Feed:
@@ -100,8 +100,8 @@ class Serving:
 
         ``item_id`` is the anchor of a feed of related items; ``explain`` fills in each slot's ``why``.
         ``filters`` apply to all items but those of ``promotions``, which have filters of their own; what
-        comes as a name (and a percentage) means the filters of the settings, with ``filter_values`` for
-        their $parameters. The feed's own filters and promotions always apply.
+        comes as a name (and a percentage, or a number of places) means filters of the settings, with
+        ``filter_values`` for their $parameters. The feed's own filters and promotions always apply.
 
         Raises:
             NotFound: there is no feed of that name, or no such anchor.
@@ -355,24 +355,20 @@ class Serving:
         view: View,
         request: Request,
         filters: Sequence[FilterAsked | str],
-        promotions: Sequence[PromotionAsked | tuple[str, int]],
+        promotions: Sequence[PromotionAsked | Named],
         values: Mapping[str, Sequence[str | float]],
     ) -> tuple[list[Filtered], list[Promotion]]:
         """Return the filters and promotions of the feed and of the request as rules for this request."""
         own = self._settings.feeds.get(request.feed)
         if not (filters or promotions or values or (own and (own.filters or own.promotions))):
             return [], []
-        book = NamedFilters(expressions=self._settings.filters, values=values)
         if own is not None:
             filters = (*own.filters, *filters)
-            promotions = (*((one.filter, one.percent) for one in own.promotions), *promotions)
+            always = (PromotionNamed(one.filter, one.percent, one.slots) for one in own.promotions)
+            promotions = (*always, *promotions)
+        named = NamedFilters(expressions=self._settings.filters, values=values)
         user = view.live.properties(request.user_id, request.user)
-        asked = [book.filter(one) if isinstance(one, str) else one for one in filters]
-        rules = [view.filters.rule(one, request, user) for one in asked]
-        wanted = [book.promotion(*one) if isinstance(one, tuple) else one for one in promotions]
-        promoted = [view.filters.promotion(one, request, user) for one in wanted]
-        book.check_used((*rules, *(one.rule for one in promoted)))
-        return rules, promoted
+        return view.filters.asked(named, request, user, filters, promotions)
 
     def _rows(self, view: View, item_ids: Sequence[str]) -> Rows:
         return as_rows(map(view.live.catalogue.row, item_ids))

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
 
@@ -42,7 +42,8 @@ class PromotionAsked:
     filter: FilterAsked
 
 
-class PromotionNamed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PromotionNamed:
     """A promotion by the name of its filter: a percentage of the places, or a number of them."""
 
     filter: str
@@ -74,7 +75,7 @@ class NamedFilters:
 
     def promotion(self, named: Named) -> PromotionAsked:
         """Return a promotion of what a named filter keeps; raises as `filter` does."""
-        asked = PromotionNamed(*named)
+        asked = PromotionNamed(*named) if isinstance(named, tuple) else named
         chosen = self.filter(asked.filter)
         return PromotionAsked(name=asked.filter, percent=asked.percent, count=asked.count, filter=chosen)
 

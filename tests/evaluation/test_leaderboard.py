@@ -198,6 +198,16 @@ def test_json_and_text_say_the_same() -> None:
         assert f"{entry.metrics['ndcg_at_10']:.4f}" in text
     assert board.fingerprint in text
     assert board.description in text
+    assert all(check in text for check in board.audit)
+    beyond = board.beyond_rows()
+    assert [row[0] for row in beyond[1:]] == [e.name for e in board.entries]
+    assert [head.partition("@")[0] for head in beyond[0][1:5]] == [
+        "Gini",
+        "popularity",
+        "serendipity",
+        "distance",
+    ]
+    assert beyond[1][1] == f"{board.entries[0].metrics['gini_at_10']:.4f}"
 
 
 class Mute(msgspec.Struct, frozen=True, kw_only=True):

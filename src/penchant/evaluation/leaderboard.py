@@ -38,6 +38,15 @@ BASELINES: Mapping[str, Recipe] = {
 }
 """Always in the table: whoever does not beat recent popularity has personalised nothing."""
 
+_BEYOND = {
+    "gini": "Gini",
+    "popularity_percentile": "popularity",
+    "serendipity": "serendipity",
+    "intra_list_distance": "distance",
+    "miscalibration": "miscalibration",
+}
+"""Metric -> heading. Each is explained where it is computed, in `metrics` and `variety`."""
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One recommender. ``metrics`` are means over requests; ``intervals`` those that have one."""
@@ -89,17 +98,21 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             table.append([entry.name, numbers[0], f"{sure.low:.4f} - {sure.high:.4f}", *numbers[1:], cost])
         return table
 
+    def beyond_rows(self) -> list[list[str]]:
+        """Return the table beyond accuracy: a row of headings, then one row an entry, in the same order."""
+        names = [name for name in _BEYOND if f"{name}_at_{self.k}" in self.entries[0].metrics]
+        heads = ["", *(f"{_BEYOND[name]}@{self.k}" for name in names)]
+        numbers = (
+            [f"{entry.metrics[f'{name}_at_{self.k}']:.4f}" for name in names] for entry in self.entries
+        )
+        return [heads, *([e.name, *row] for e, row in zip(self.entries, numbers, strict=True))]
+
     def text(self) -> str:
-        """Return the whole in plain lines: protocol, table, and what the first beats for sure."""
-        table = self.rows()
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        """Return the whole in plain lines: protocol, audit, tables, and what the first beats for sure."""
         lines = [f"{self.protocol}: {self.description}"]
         lines.append(f"{self.requests:,} requests, {self.items:,} items, fingerprint {self.fingerprint}")
-        lines.append("")
-        for row in table:
-            cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            lines.append("  ".join(cells).rstrip())
-        lines.append("")
+        lines.append(f"audit: {'; '.join(self.audit)}")
+        lines += ["", *_aligned(self.rows()), "", *_aligned(self.beyond_rows()), ""]
         lines += [_sentence(d, self.level) for d in self.differences if d.first == self.entries[0].name]
         if self.left_out:
             lines.append(f"left out, for they give no items: {', '.join(self.left_out)}")
@@ -290,6 +303,17 @@ def _table(found: list[_Measured], split: Split, *, k: int, seed: int, left_out:
         left_out=left_out,
         differences=differences(metric, [e.name for e in entries], values[:, main], means[:, main]),
     )
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Return the lines of a table, names to the left and numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in table
+    ]
 
 
 def _sentence(difference: Difference, level: float) -> str:

@@ -1,6 +1,7 @@
 """Peers in another Python, which PENCHANT_PEER_PYTHON names: RecTools and LensKit pin numpy 1.
 
-    python3.11 -m venv PEERS && PEERS/bin/pip install 'lenskit==2025.8.1' 'rectools==0.19.0'
+    python3.11 -m venv PEERS
+    PEERS/bin/pip install 'lenskit==2025.8.1' 'rectools==0.19.0' 'pyarrow==20.*'
     PENCHANT_PEER_PYTHON=PEERS/bin/python python -m bench quality
 
 One process answers all requests, so that the libraries are loaded once and their loading is not counted.

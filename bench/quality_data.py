@@ -34,16 +34,16 @@ FROM read_csv('{file}', delim='\t') WHERE "rating:float" >= {least}
 _RETAIL = """
 WITH lines AS (
   SELECT CAST(CAST("Customer ID" AS BIGINT) AS VARCHAR) AS user_id, upper(StockCode) AS item_id,
-         CAST(Quantity AS BIGINT) AS quantity, CAST(InvoiceDate AS TIMESTAMP) AS at
+         CAST(Quantity AS BIGINT) AS quantity, CAST(InvoiceDate AS TIMESTAMP) AS moment
   FROM '{file}/year_2009-2010.parquet' WHERE "Customer ID" IS NOT NULL AND Invoice NOT LIKE 'C%'
   UNION ALL
   SELECT CAST(CAST(CustomerID AS BIGINT) AS VARCHAR), upper(StockCode), Quantity,
          CAST(InvoiceDate AS TIMESTAMP)
   FROM '{file}/year_2010-2011_cleaned.parquet' WHERE CustomerID IS NOT NULL
 ), kept AS (
-  SELECT user_id, item_id, at FROM lines WHERE quantity > 0 AND regexp_matches(item_id, '^[0-9]{{5}}')
+  SELECT user_id, item_id, moment FROM lines WHERE quantity > 0 AND regexp_matches(item_id, '^[0-9]{{5}}')
 )
-SELECT DISTINCT user_id, item_id, EPOCH(at) AS timestamp FROM kept
+SELECT DISTINCT user_id, item_id, EPOCH(moment) AS timestamp FROM kept
 """
 
 _GLOBO = """

@@ -198,7 +198,7 @@ class AnnModel:
         if self.approximate is None or k <= 0:
             return self.inner.top(query, k, exclude=exclude)
         vector = self.inner.vector(query)
-        if vector is None or not vector.any():
+        if vector is None:
             return Scored.none()
         gone = np.zeros(0, np.int32) if exclude is None else exclude
         near = self.approximate.near(vector[None], wider(k + len(gone), self.recipe.rerank))[0]

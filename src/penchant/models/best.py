@@ -57,6 +57,22 @@ def alone(query: Query) -> Queries:
     return Queries(users=np.array([query.user], np.int32), histories=told, now=query.now)
 
 
+def apart(queries: Queries) -> list[Query]:
+    """Return the requests of a batch one by one; one that tells nothing has None for a history."""
+    told = queries.histories
+    owner = np.zeros(0, np.int32) if told is None else told.user
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(len(queries) + 1)).tolist()
+    return [
+        Query(
+            user=user,
+            history=told.select(order[low:high]) if told is not None and high > low else None,
+            now=queries.now,
+        )
+        for user, low, high in zip(queries.users.tolist(), bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
 @kernel()
 def select(
     scores: F32, indptr: I64, gone: Rows, start: int, k: int, out_items: Rows, out_scores: F32

@@ -21,12 +21,13 @@ from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split, random_split, time_split, user_split
-from penchant.kernel.arrays import F32, F64, AnyArray, Csr, Rows, readonly
+from penchant.kernel.arrays import F32, F64, AnyArray, readonly
 from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Recipe, Retriever, Scored, card_for
-from penchant.models.best import best_many, best_one
+from penchant.models.answering import Block, ByScores
+from penchant.models.base import Card, Model, Queries, Query, Recipe, Retriever, card_for
+from penchant.models.best import apart
 from penchant.models.ease import Ease, EaseModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
@@ -231,7 +232,7 @@ def standard(scores: F32, *, log: bool = False) -> F32:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlendModel:
+class BlendModel(ByScores):
     """The parts with a weight above 0. An item no part can score is NaN."""
 
     kind: ClassVar[str] = "blend"
@@ -251,31 +252,10 @@ class BlendModel:
         """Return the users it was trained with."""
         return next(iter(self.parts.values())).users
 
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the best k of the blend."""
-        return best_one(self._scores(query)[None], k, exclude=exclude)
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k of the blend for each request."""
-        n, told = len(queries), queries.histories
-        if told is not None:
-            told = told.select(np.argsort(told.user, kind="stable"))
-        bounds = np.zeros(n + 1, np.int64) if told is None else np.searchsorted(told.user, np.arange(n + 1))
-
-        def block(start: int, stop: int) -> F32:
-            rows: list[F32] = []
-            for i in range(start, stop):
-                history = None
-                if told is not None and bounds[i + 1] > bounds[i]:
-                    history = told.select(slice(int(bounds[i]), int(bounds[i + 1])))
-                rows.append(self._scores(Query(user=int(queries.users[i]), history=history, now=queries.now)))
-            return np.stack(rows)
-
-        return best_many(block, n, len(self.items), k, exclude=exclude)
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the blended scores."""
-        return readonly(self._scores(query)[items])
+    def block(self, queries: Queries) -> Block:
+        """Return the blended scores of each request."""
+        asked = apart(queries)
+        return lambda start, stop: np.stack([self._scores(query) for query in asked[start:stop]])
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""

@@ -27,8 +27,9 @@ from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
 from penchant.kernel.parallel import spread
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
-from penchant.models.best import alone, best_many, best_one
+from penchant.models.answering import Block, ByScores
+from penchant.models.base import Card, Model, Queries, Scored, card_for
+from penchant.models.best import best_one
 from penchant.models.ease_solve import add_rows, gram, inner, item_weights, through_users
 from penchant.models.ease_sparse import sparse_weights
 from penchant.models.histories import Weighing, above, at_least, profiles
@@ -165,7 +166,7 @@ class OverUsers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EaseModel:
+class EaseModel(ByScores):
     """The solution. Items that nobody took cannot be scored; who tells no history gets no answer."""
 
     kind: ClassVar[str] = "ease"
@@ -175,25 +176,6 @@ class EaseModel:
     users: Vocab
     histories: Csr  # (n_users, n_items) x of the users trained
     solution: OverItems | OverUsers
-
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items that the history predicts most."""
-        return best_one(self.scores(self._profiles(alone(query)), 0, 1), k, exclude=exclude)
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k for each request."""
-        rows = self._profiles(queries)
-        return best_many(
-            lambda start, stop: self.scores(rows, start, stop),
-            len(queries),
-            len(self.items),
-            k,
-            exclude=exclude,
-        )
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the predictions."""
-        return readonly(self.scores(self._profiles(alone(query)), 0, 1)[0, items])
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the k items that an item alone predicts most."""
@@ -208,6 +190,11 @@ class EaseModel:
             return Scored.none()
         gone = np.array([item], np.int32) if exclude is None else np.append(exclude, np.int32(item))
         return best_one(found, k, exclude=gone)
+
+    def block(self, queries: Queries) -> Block:
+        """Return the predictions from each request's history."""
+        rows = profiles(queries, self.histories, self.card)
+        return lambda start, stop: self.scores(rows, start, stop)
 
     def scores(self, rows: Csr, start: int, stop: int) -> F32:
         """Return the predictions of some histories, (stop - start, n_items); NaN throughout for an empty
@@ -242,9 +229,6 @@ class EaseModel:
                 takers=open_csr(a, "takers", len(users)),
             )
         return cls(card=card, items=items, users=users, histories=histories, solution=solution)
-
-    def _profiles(self, queries: Queries) -> Csr:
-        return profiles(queries, self.histories, Weighing.of(self.card.config))
 
 
 def _over_items(x: Csr, ridge: F32, progress: Progress) -> OverItems:

@@ -10,7 +10,7 @@ from penchant.data.interactions import Interactions
 from penchant.features.confidence import confidences, event_weights
 from penchant.kernel.arrays import Csr
 from penchant.kernel.durations import seconds_of
-from penchant.models.base import Queries
+from penchant.models.base import Card, Queries
 
 
 class Weighing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,9 +60,12 @@ def above(recipe: msgspec.Struct, least: float, *fields: str) -> None:
             raise ValueError(f"{field} is {getattr(recipe, field)}: it must be above {least:g}.")
 
 
-def profiles(queries: Queries, trained: Csr, weighing: Weighing) -> Csr:
-    """Return the history of each request as a row: what it tells, else what was known in training."""
-    n, width = len(queries), trained.n_columns
+def profiles(queries: Queries, trained: Csr, card: Card) -> Csr:
+    """Return the history of each request as a row: what it tells, else what was known in training.
+
+    Told histories are weighed by the fields of the recipe on the ``card``.
+    """
+    n, width, weighing = len(queries), trained.n_columns, Weighing.of(card.config)
     return told_or_trained(queries, trained, lambda told: weighing.matrix(told, n, width, now=queries.now))
 
 

@@ -23,7 +23,8 @@ from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
 from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.answering import ByVectors
+from penchant.models.base import Card, Model, Queries, Query, card_for
 from penchant.models.cold_items import ColdItems, fill_cold
 from penchant.models.early_stopping import Step, search
 from penchant.models.ials_solve import Axes, Side, gram, solve_rows, sweep, turned
@@ -186,7 +187,7 @@ def _no_fresh() -> Interactions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IalsModel:
+class IalsModel(ByVectors):
     """Trained factors.
 
     A user is answered from the trained factor, or from the query's history by solving that user's row
@@ -214,35 +215,6 @@ class IalsModel:
     def recipe(self) -> Ials:
         """Return the recipe it was trained with."""
         return msgspec.convert(self.card.config, Ials)
-
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items with the largest inner product with the user's vector."""
-        vector = self.vector(query)
-        return Scored.none() if vector is None else self.index.top(vector, k, exclude=exclude)
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k items of each request; padding only for who is unknown."""
-        vectors = self.vectors(queries)
-        known = vectors.any(axis=1)
-        if known.all():
-            return self.index.top_many(vectors, k, exclude=exclude)
-        who = np.flatnonzero(known).astype(np.int32)
-        some = self.index.top_many(vectors[who], k, exclude=None if exclude is None else exclude.take(who))
-        items = np.full((len(queries), some.items.shape[1]), -1, np.int32)
-        scores = np.full(items.shape, -np.inf, np.float32)
-        items[who], scores[who] = some.items, some.scores
-        return Batch(items=readonly(items), scores=readonly(scores))
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the inner products, NaN for an item without a factor or a user nothing is known of."""
-        vector = self.vector(query)
-        if vector is None:
-            return readonly(np.full(len(items), np.nan, np.float32))
-        return self.index.score(vector, items)
-
-    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items with the largest cosine."""
-        return self.index.similar(item, k, exclude=exclude)
 
     def vector(self, query: Query) -> F32 | None:
         """Return the user's vector (f,), None when nothing is known of the user."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot
-from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
+from penchant.kernel.arrays import F32, AnyArray, Rows, readonly
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
-from penchant.models.best import alone
+from penchant.models.answering import ByVectors
+from penchant.models.base import Card, Model, Queries, card_for
 from penchant.models.early_stopping import Step, search
 from penchant.models.histories import Weighing, above, at_least
 from penchant.models.index import ExactIndex
@@ -172,7 +172,7 @@ class _Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MfModel:
+class MfModel(ByVectors):
     """Factors of users and, with their bias as the last column, of items.
 
     A user is answered from the trained factor, or from the history that the query tells; who has neither gets
@@ -186,32 +186,6 @@ class MfModel:
     users: Vocab
     user_factors: F32  # (n_users, f), zeros for a user without interactions
     index: ExactIndex
-
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items of the largest score."""
-        vector = self.vectors(alone(query))[0]
-        return self.index.top(vector, k, exclude=exclude) if vector.any() else Scored.none()
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k for each request."""
-        vectors = self.vectors(queries)
-        who = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
-        some = self.index.top_many(vectors[who], k, exclude=None if exclude is None else exclude.take(who))
-        items = np.full((len(queries), some.items.shape[1]), -1, np.int32)
-        scores = np.full(items.shape, -np.inf, np.float32)
-        items[who], scores[who] = some.items, some.scores
-        return Batch(items=readonly(items), scores=readonly(scores))
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the scores, NaN for an item nobody took or a user nothing is known of."""
-        vector = self.vectors(alone(query))[0]
-        if not vector.any():
-            return readonly(np.full(len(items), np.nan, np.float32))
-        return self.index.score(vector, items)
-
-    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items with the largest cosine, biases included."""
-        return self.index.similar(item, k, exclude=exclude)
 
     def vectors(self, queries: Queries) -> F32:
         """Return the vector of each request, a 1 for the bias last, (n, f + 1); zeros: nothing known."""

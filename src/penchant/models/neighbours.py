@@ -12,16 +12,16 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from penchant.kernel.arrays import F32, I64, AnyArray, Csr, Rows, readonly
+from penchant.kernel.arrays import F32, I64, AnyArray, Csr, Rows
 from penchant.kernel.compiled import kernel
 from penchant.kernel.ids import Vocab
-from penchant.models.base import Batch, Card, Queries, Query, Scored
-from penchant.models.best import alone, best_many, best_one
-from penchant.models.histories import Weighing, profiles
+from penchant.models.answering import Block, ByScores
+from penchant.models.base import Card, Queries, Scored
+from penchant.models.histories import profiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourModel:
+class NeighbourModel(ByScores):
     """Neighbours of items and the histories of training.
 
     What no item of a history is a neighbour of cannot be scored: it is NaN and never given. Who tells no
@@ -36,25 +36,6 @@ class NeighbourModel:
     neighbours: Csr  # (n_items, n_items) W, each row in descending order, never an item itself
     histories: Csr  # (n_users, n_items) x of the users trained
 
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the best k of the neighbours of what the user took."""
-        return best_one(self.scores(self._profiles(alone(query)), 0, 1), k, exclude=exclude)
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k for each request."""
-        rows = self._profiles(queries)
-        return best_many(
-            lambda start, stop: self.scores(rows, start, stop),
-            len(queries),
-            len(self.items),
-            k,
-            exclude=exclude,
-        )
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the scores, NaN where no item of the history is a neighbour."""
-        return readonly(self.scores(self._profiles(alone(query)), 0, 1)[0, items])
-
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the nearest k of the neighbours that are kept."""
         rows, values = self.neighbours.row(item), self.neighbours.values(item)
@@ -62,6 +43,11 @@ class NeighbourModel:
             kept = ~np.isin(rows, exclude)
             rows, values = rows[kept], values[kept]
         return Scored(items=rows[: max(k, 0)], scores=values[: max(k, 0)])
+
+    def block(self, queries: Queries) -> Block:
+        """Return the scores from each request's history."""
+        rows = profiles(queries, self.histories, self.card)
+        return lambda start, stop: self.scores(rows, start, stop)
 
     def scores(self, rows: Csr, start: int, stop: int) -> F32:
         """Return x W of rows start..stop-1, (stop - start, n_items), NaN where nothing is reached."""
@@ -90,9 +76,6 @@ class NeighbourModel:
             neighbours=open_csr(arrays, "neighbours", len(items)),
             histories=open_csr(arrays, "histories", len(items)),
         )
-
-    def _profiles(self, queries: Queries) -> Csr:
-        return profiles(queries, self.histories, Weighing.of(self.card.config))
 
 
 def csr_arrays(matrix: Csr, name: str) -> dict[str, AnyArray]:

@@ -8,7 +8,7 @@ from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import F32, Csr, Rows, readonly
 from penchant.models.base import Batch, Queries, Query, Scored
-from penchant.models.best import best_one
+from penchant.models.best import apart, best_one
 from penchant.models.next_click_kernels import MEMORY
 from penchant.models.popularity import counted
 
@@ -34,15 +34,7 @@ class NextClick:
         """Return the best k items of each request."""
         items = np.full((len(queries), max(k, 0)), -1, np.int32)
         values = np.full(items.shape, -np.inf, np.float32)
-        told = queries.histories
-        owner = np.zeros(0, np.int32) if told is None else told.user
-        order = np.argsort(owner, kind="stable")
-        bounds = np.searchsorted(owner[order], np.arange(len(queries) + 1))
-        for i in range(len(queries)):
-            mine = None
-            if told is not None and bounds[i + 1] > bounds[i]:
-                mine = told.select(order[bounds[i] : bounds[i + 1]])
-            query = Query(user=int(queries.users[i]), history=mine, now=queries.now)
+        for i, query in enumerate(apart(queries)):
             found = best_of(self.dense(query), k, None if exclude is None else exclude.row(i))
             items[i, : len(found.items)], values[i, : len(found.items)] = found.items, found.scores
         return Batch(items=readonly(items), scores=readonly(values))

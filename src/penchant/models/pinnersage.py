@@ -23,6 +23,7 @@ from penchant.kernel.parallel import spread
 from penchant.kernel.progress import Progress, Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
+from penchant.models.best import apart
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
 from penchant.models.pinnersage_kernels import cluster_users
@@ -180,14 +181,7 @@ class PinnerSageModel:
         """Return k items for each request; padding only for who is unknown."""
         items = np.full((len(queries), max(k, 0)), -1, np.int32)
         values = np.full(items.shape, -np.inf, np.float32)
-        told = queries.histories
-        for i in range(len(queries)):
-            mine = None if told is None else told.select(told.user == i)
-            query = Query(
-                user=int(queries.users[i]),
-                history=mine if mine is not None and len(mine) else None,
-                now=queries.now,
-            )
+        for i, query in enumerate(apart(queries)):
             found = self.top(query, k, exclude=None if exclude is None else exclude.row(i))
             items[i, : len(found.items)], values[i, : len(found.items)] = found.items, found.scores
         return Batch(items=readonly(items), scores=readonly(values))

@@ -17,8 +17,8 @@ from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
-from penchant.models.best import alone
+from penchant.models.answering import ByVectors
+from penchant.models.base import Card, Model, Queries, card_for
 from penchant.models.index import ExactIndex
 from penchant.models.prod2vec_kernels import epoch
 from penchant.models.sessions import newest_sessions, sessions_of
@@ -232,7 +232,7 @@ def _by_user(events: Interactions, places: Rows, vectors: F32, n: int) -> F32:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prod2VecModel:
+class Prod2VecModel(ByVectors):
     """Vectors of items at length 1, so that inner products are cosines.
 
     A request is answered by the items nearest to the mean of the last session: of the query's history, or of
@@ -251,36 +251,6 @@ class Prod2VecModel:
     def recipe(self) -> Prod2Vec:
         """Return the recipe it was trained with."""
         return msgspec.convert(self.card.config, Prod2Vec)
-
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items nearest to the session."""
-        vector = self.vector(query)
-        return self.index.top(vector, k, exclude=exclude) if vector.any() else Scored.none()
-
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the k nearest items of each request; padding only for who is unknown."""
-        vectors = self.vectors(queries)
-        found = self.index.top_many(vectors, k, exclude=exclude)
-        known = np.any(vectors, axis=1, keepdims=True)
-        return Batch(
-            items=readonly(np.where(known, found.items, np.int32(-1))),
-            scores=readonly(np.where(known, found.scores, np.float32(-np.inf))),
-        )
-
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the cosines, NaN for an item without a vector or a user nothing is known of."""
-        vector = self.vector(query)
-        if not vector.any():
-            return readonly(np.full(len(items), np.nan, np.float32))
-        return self.index.score(vector, items)
-
-    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items of the largest cosine."""
-        return self.index.similar(item, k, exclude=exclude)
-
-    def vector(self, query: Query) -> F32:
-        """Return the direction of the last session (d,), zeros when nothing is known."""
-        return self.vectors(alone(query))[0]
 
     def vectors(self, queries: Queries) -> F32:
         """Return the direction of each request's last session (n, d)."""

@@ -20,8 +20,8 @@ from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import F32, AnyArray, Csr, Rows, readonly
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.base import Batch, Card, Model, Queries, Query, Scored, card_for
-from penchant.models.best import alone, best_many, best_one
+from penchant.models.answering import Block, ByScores
+from penchant.models.base import Card, Model, Queries, Scored, card_for
 from penchant.models.ease import Ease, EaseFields, EaseModel
 from penchant.models.histories import above, at_least, told_or_trained
 from penchant.models.neighbours import NeighbourModel, csr_arrays, open_csr, spread_scores
@@ -137,7 +137,7 @@ def places(events: Interactions, n_items: int) -> tuple[Rows, Rows, AnyArray]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecentModel:
+class RecentModel(ByScores):
     """B of EASE, T, and of the users trained what fades and what is last."""
 
     kind: ClassVar[str] = "recent"
@@ -158,24 +158,19 @@ class RecentModel:
         """Return the users it was trained with."""
         return self.ease.users
 
-    def top(self, query: Query, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items likeliest next."""
-        return best_one(self._scores(*self._rows(alone(query)), 0, 1), k, exclude=exclude)
+    def block(self, queries: Queries) -> Block:
+        """Return the scores from each request's history."""
+        recipe = msgspec.convert(self.card.config, Recent)
+        n, width, t = len(queries), len(self.items), self.transitions
+        fading = told_or_trained(queries, self.fading, lambda told: recipe.rows(told, n, width)[0])
+        last = told_or_trained(queries, self.last, lambda told: recipe.rows(told, n, width)[1])
 
-    def top_many(self, queries: Queries, k: int, *, exclude: Csr | None = None) -> Batch:
-        """Return the best k for each request."""
-        fading, last = self._rows(queries)
-        return best_many(
-            lambda start, stop: self._scores(fading, last, start, stop),
-            len(queries),
-            len(self.items),
-            k,
-            exclude=exclude,
-        )
+        def scores(start: int, stop: int) -> F32:
+            out = self.ease.scores(fading, start, stop)
+            spread_scores(last.indptr, last.indices, last.data, start, t.indptr, t.indices, t.data, out)
+            return out
 
-    def score(self, query: Query, items: Rows) -> F32:
-        """Return the scores, NaN for an item nobody took."""
-        return readonly(self._scores(*self._rows(alone(query)), 0, 1)[0, items])
+        return scores
 
     def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
         """Return the k items most like an item, as EASE says."""
@@ -205,17 +200,3 @@ class RecentModel:
             fading=open_csr(arrays, "fading", n),
             last=open_csr(arrays, "last", n),
         )
-
-    def _rows(self, queries: Queries) -> tuple[Csr, Csr]:
-        recipe = msgspec.convert(self.card.config, Recent)
-        n, width = len(queries), len(self.items)
-        return (
-            told_or_trained(queries, self.fading, lambda told: recipe.rows(told, n, width)[0]),
-            told_or_trained(queries, self.last, lambda told: recipe.rows(told, n, width)[1]),
-        )
-
-    def _scores(self, fading: Csr, last: Csr, start: int, stop: int) -> F32:
-        out = self.ease.scores(fading, start, stop)
-        t = self.transitions
-        spread_scores(last.indptr, last.indices, last.data, start, t.indptr, t.indices, t.data, out)
-        return out

@@ -75,7 +75,7 @@ CONTESTS: dict[str, Contest] = {
         protocol="time",
         k=10,
         bar=0.070,
-        without=SLOW,
+        without=(*SLOW, "recent"),
     ),
     "retail": Contest(title="Online Retail II", source=online_retail, protocol="time", k=10, without=SLOW),
     "ml-small": Contest(

@@ -60,9 +60,8 @@ def client(service: str, port: int, *, key: str = "AKSHOPALL", secret: str = "al
     return made
 
 
-@contextmanager
-def server(folder: Path, bucket: Path) -> Generator[int]:
-    """Serve a new workspace in ``folder`` with ``bucket`` mounted as s3://data; give the port."""
+def prepare(folder: Path, bucket: Path) -> None:
+    """Make a workspace in ``folder`` with ``bucket``, the shop's files in it, mounted as s3://data."""
     write_csvs(bucket)
     Workspace.init(folder).close()
     settings = folder / "penchant.toml"
@@ -73,6 +72,19 @@ def server(folder: Path, bucket: Path) -> Generator[int]:
         '{ access_key_id = "AKOTHER", secret_env = "SECRET_OTHER", groups = ["elsewhere"] }]\n'
         f'buckets = {{ data = "{bucket}" }}\n'
     )
+
+
+@contextmanager
+def server(folder: Path, bucket: Path) -> Generator[int]:
+    """Serve a new workspace; see `prepare`; give the port."""
+    prepare(folder, bucket)
+    with serving(folder) as (port, _):
+        yield port
+
+
+@contextmanager
+def serving(folder: Path) -> Generator[tuple[int, subprocess.Popen[bytes]]]:
+    """Serve a workspace that is there; give the port and the process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
@@ -88,10 +100,12 @@ def server(folder: Path, bucket: Path) -> Generator[int]:
     else:
         server.kill()
         raise AssertionError("the server does not start")
-    yield free
-    server.terminate()
-    server.wait(20)
-    log.close()
+    try:
+        yield free, server
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
 
 
 def write_csvs(bucket: Path) -> None:

@@ -37,6 +37,7 @@ class Attributions:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._due: dict[str, float] = {}
+        desk.jobs.does(KIND, self._report, CREATED, _UPDATED)
         self.operations: dict[str, tuple[type[Any], Callable[[Any, Access], Awaitable[dict[str, Any]]]]] = {
             "CreateMetricAttribution": (CreateMetricAttribution, self._create),
             "UpdateMetricAttribution": (UpdateMetricAttribution, self._update),
@@ -49,7 +50,7 @@ class Attributions:
         if now >= self._due.get(group, 0.0) or at_once:
             self._due[group] = now + _EVERY
             for one in self._desk.store.all(KIND, group=group):
-                self._desk.jobs.start(one.path, self._report(one.path), states=_REFRESHED)
+                self._desk.jobs.start(one, states=_REFRESHED)
 
     async def _create(self, asked: CreateMetricAttribution, access: Access) -> dict[str, Any]:
         group = self._desk.group(asked.dataset_group_arn, access)
@@ -63,7 +64,7 @@ class Attributions:
             "_metrics": _checked_metrics(asked.metrics, {}),
         }
         made = self._desk.add(KIND, asked.name, group=group, fields=fields, status=PENDING)
-        self._desk.jobs.start(made.path, self._report(made.path), states=CREATED)
+        self._desk.jobs.start(made)
         return {"metricAttributionArn": made.arn}
 
     async def _update(self, asked: UpdateMetricAttribution, access: Access) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Attributions:
         if asked.metrics_output_config is not None:
             fields["metricsOutputConfig"] = self._checked(asked.metrics_output_config)
         self._desk.store.change(old.path, now=self._desk.clock.now(), fields=fields)
-        self._desk.jobs.start(old.path, self._report(old.path), states=_UPDATED)
+        self._desk.jobs.start(old, states=_UPDATED)
         return {"metricAttributionArn": old.arn}
 
     async def _metrics(self, asked: ListMetricAttributionMetrics, access: Access) -> dict[str, Any]:
@@ -98,9 +99,9 @@ class Attributions:
         place(config.s3_data_destination.path, self._desk.buckets)
         return {"roleArn": config.role_arn, "s3DataDestination": {"path": config.s3_data_destination.path}}
 
-    def _report(self, path: str) -> Work:
+    def _report(self, attribution: Resource) -> Work:
         async def work() -> dict[str, Any]:
-            one = self._desk.store.get(path)
+            one = self._desk.store.get(attribution.path)
             output = one.fields["metricsOutputConfig"]["s3DataDestination"]["path"]
             rows = await task(
                 Attribute(

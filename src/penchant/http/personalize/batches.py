@@ -8,13 +8,13 @@ import msgspec
 
 from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import invalid
-from penchant.http.personalize.jobs import located, place, task
+from penchant.http.personalize.jobs import Work, located, place, task
 from penchant.http.personalize.kinds import PENDING
 from penchant.http.personalize.lines import ENDINGS
 from penchant.http.personalize.recipes import SEGMENTS, Role, feed_for
 from penchant.http.personalize.requests import Access, CreateBatchInferenceJob, CreateBatchSegmentJob
 from penchant.http.personalize.store import Resource
-from penchant.http.personalize.tasks import Infer, Named, Segment
+from penchant.http.personalize.tasks import AnyTask, Infer, Named, Segment
 
 _ASKS: dict[Role, Literal["userId", "itemId", "itemList"]] = {
     "personal": "userId",
@@ -23,6 +23,8 @@ _ASKS: dict[Role, Literal["userId", "itemId", "itemList"]] = {
     "similar": "itemId",
     "ranking": "itemList",
 }
+_TASK = "_task"
+"""The field of a job that says what its process is to do."""
 
 
 @final
@@ -31,6 +33,8 @@ class Batches:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        for kind in ("batch-inference-job", "batch-segment-job"):
+            desk.jobs.does(kind, self._answering)
         self.operations: dict[str, tuple[type[Any], Callable[[Any, Access], Awaitable[dict[str, Any]]]]] = {
             "CreateBatchInferenceJob": (CreateBatchInferenceJob, self._infer),
             "CreateBatchSegmentJob": (CreateBatchSegmentJob, self._segment),
@@ -58,8 +62,8 @@ class Batches:
             filter=self._filter(asked.filter_arn, version.group, access),
         )
         fields = {"batchInferenceJobConfig": config, "batchInferenceJobMode": asked.batch_inference_job_mode}
-        job = self._job("batch-inference-job", asked, version, fields)
-        self._start(job, work)
+        job = self._job("batch-inference-job", asked, version, work, fields)
+        self._desk.jobs.start(job)
         return {"batchInferenceJobArn": job.arn}
 
     async def _segment(self, asked: CreateBatchSegmentJob, access: Access) -> dict[str, Any]:
@@ -77,8 +81,8 @@ class Batches:
             k=asked.num_results,
             filter=self._filter(asked.filter_arn, version.group, access),
         )
-        job = self._job("batch-segment-job", asked, version, {})
-        self._start(job, work)
+        job = self._job("batch-segment-job", asked, version, work, {})
+        self._desk.jobs.start(job)
         return {"batchSegmentJobArn": job.arn}
 
     def _places(self, asked: CreateBatchInferenceJob | CreateBatchSegmentJob) -> tuple[list[str], str]:
@@ -101,6 +105,7 @@ class Batches:
         kind: str,
         asked: CreateBatchInferenceJob | CreateBatchSegmentJob,
         version: Resource,
+        work: Infer | Segment,
         fields: dict[str, Any],
     ) -> Resource:
         told = {
@@ -111,14 +116,17 @@ class Batches:
             **({"roleArn": asked.role_arn} if asked.role_arn else {}),
             **({"filterArn": asked.filter_arn} if asked.filter_arn else {}),
             **fields,
+            _TASK: msgspec.to_builtins(work),
         }
         return self._desk.add(kind, asked.job_name, group=version.group, fields=told, status=PENDING)
 
-    def _start(self, job: Resource, work: Infer | Segment) -> None:
-        async def run() -> dict[str, Any]:
-            counts = await task(work)
+    def _answering(self, job: Resource) -> Work:
+        async def work() -> dict[str, Any]:
+            asked = msgspec.convert(job.fields[_TASK], AnyTask)
+            counts = await task(asked)
             if counts["failed"] and not counts["answered"]:
-                raise invalid(f"No line could be answered. The errors stand in {Path(work.output).name}.")
+                output = Path(job.fields[_TASK]["output"])
+                raise invalid(f"No line could be answered. The errors stand in {output.name}.")
             return {"_counts": counts}
 
-        self._desk.jobs.start(job.path, run)
+        return work

@@ -18,7 +18,7 @@ from penchant.http.personalize.deletions import Deletions
 from penchant.http.personalize.desk import Desk
 from penchant.http.personalize.errors import AwsError, invalid
 from penchant.http.personalize.groups import OWN
-from penchant.http.personalize.jobs import command, import_arguments, located
+from penchant.http.personalize.jobs import Work, command, import_arguments, located
 from penchant.http.personalize.kinds import ACTIVE, KINDS, PENDING, Kind
 from penchant.http.personalize.recipes import RECIPES, recipe_arn, recipe_of
 from penchant.http.personalize.requests import (
@@ -57,6 +57,7 @@ class Control:
         self._desk = desk
         self._attributions = attributions
         self._solutions = Solutions(desk)
+        desk.jobs.does("dataset-import-job", self._importing)
         self._operations: dict[str, tuple[type[Any], Operation]] = {
             "CreateSchema": (CreateSchema, self._schema),
             "CreateDatasetGroup": (CreateDatasetGroup, self._dataset_group),
@@ -180,7 +181,7 @@ class Control:
 
     async def _import_job(self, asked: CreateDatasetImportJob, access: Access) -> dict[str, Any]:
         dataset = self._desk.get(asked.dataset_arn, "dataset", access)
-        files = located(asked.data_source.data_location, self._desk.buckets)
+        located(asked.data_source.data_location, self._desk.buckets)
         fields = {
             "datasetArn": dataset.arn,
             "dataSource": msgspec.to_builtins(asked.data_source),
@@ -190,15 +191,21 @@ class Control:
         job = self._desk.add(
             "dataset-import-job", asked.job_name, group=dataset.group, fields=fields, status=PENDING
         )
-        folder = self._desk.groups.folder(dataset.group)
+        self._desk.jobs.start(job)
+        return {"datasetImportJobArn": job.arn}
+
+    def _importing(self, job: Resource) -> Work:
+        """Return the work that imports the files of a job."""
 
         async def work() -> dict[str, Any]:
-            summary = await command(folder, *import_arguments(dataset.fields["datasetType"], files))
-            self._attributions.noticed(dataset.group, at_once=True)
+            dataset = self._desk.store.get(path_of(job.fields["datasetArn"]))
+            files = located(job.fields["dataSource"]["dataLocation"], self._desk.buckets)
+            arguments = import_arguments(dataset.fields["datasetType"], files)
+            summary = await command(self._desk.groups.folder(job.group), *arguments)
+            self._attributions.noticed(job.group, at_once=True)
             return {"_summary": summary}
 
-        self._desk.jobs.start(job.path, work)
-        return {"datasetImportJobArn": job.arn}
+        return work
 
     async def _filter(self, asked: CreateFilter, access: Access) -> dict[str, Any]:
         group = self._desk.group(asked.dataset_group_arn, access)

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, final
 
 from penchant.http.personalize.desk import Desk
-from penchant.http.personalize.jobs import States, command, located
+from penchant.http.personalize.jobs import States, Work, command, located
 from penchant.http.personalize.requests import Access, CreateDataDeletionJob
+from penchant.http.personalize.store import Resource
 
 _STATES = States(running="IN_PROGRESS", done="COMPLETED", failed="FAILED")
 
@@ -16,13 +17,14 @@ class Deletions:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        desk.jobs.does("data-deletion-job", self._forgetting, _STATES)
         self.operations: dict[str, tuple[type[Any], Callable[[Any, Access], Awaitable[dict[str, Any]]]]] = {
             "CreateDataDeletionJob": (CreateDataDeletionJob, self._delete)
         }
 
     async def _delete(self, asked: CreateDataDeletionJob, access: Access) -> dict[str, Any]:
         group = self._desk.group(asked.dataset_group_arn, access)
-        files = located(asked.data_source.data_location, self._desk.buckets, (".csv",))
+        located(asked.data_source.data_location, self._desk.buckets, (".csv",))
         fields = {
             **self._desk.of_group(group),
             "dataSource": {"dataLocation": asked.data_source.data_location},
@@ -31,11 +33,14 @@ class Deletions:
         job = self._desk.add(
             "data-deletion-job", asked.job_name, group=group, fields=fields, status="PENDING"
         )
-        listed = [part for file in files for part in ("--file", str(file))]
+        self._desk.jobs.start(job)
+        return {"dataDeletionJobArn": job.arn}
 
+    def _forgetting(self, job: Resource) -> Work:
         async def work() -> dict[str, Any]:
-            receipt = await command(self._desk.groups.folder(group), "forget", *listed)
+            files = located(job.fields["dataSource"]["dataLocation"], self._desk.buckets, (".csv",))
+            listed = [part for file in files for part in ("--file", str(file))]
+            receipt = await command(self._desk.groups.folder(job.group), "forget", *listed)
             return {"numDeleted": sum(receipt["events"].values())}
 
-        self._desk.jobs.start(job.path, work, states=_STATES)
-        return {"dataDeletionJobArn": job.arn}
+        return work

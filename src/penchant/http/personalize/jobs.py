@@ -6,6 +6,7 @@ requests, and what it prints last when it fails is the failure reason that a cli
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,21 @@ from typing import Any, TypeAlias, final
 import msgspec
 
 from penchant.http.personalize.errors import AwsError, invalid
-from penchant.http.personalize.kinds import ACTIVE, FAILED, IN_PROGRESS
-from penchant.http.personalize.store import Store
+from penchant.http.personalize.kinds import ACTIVE, FAILED, IN_PROGRESS, PENDING
+from penchant.http.personalize.living import Living
+from penchant.http.personalize.store import Resource, Store
 from penchant.kernel.clock import Clock
 from penchant.kernel.errors import PenchantError
 
 _REASON_MOST = 1000
 _TABLES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
+_WAITING = (PENDING, "PENDING")
+_WORKER, _TRIES = "_worker", "_tries"  # fields of a job: who does it, how often it was taken up again
+_MOST_TRIES = 3
+
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+Maker: TypeAlias = Callable[[Resource], Work]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +47,65 @@ CREATED = States(running=IN_PROGRESS, done=ACTIVE, failed=FAILED)
 
 @final
 class Jobs:
-    """Runs work in the background of one worker; `close` waits for none and stops what runs."""
+    """Runs work in the background of one worker, one job after the other.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    What a job does follows from its resource alone. So a job that its worker did not bring to an end, because
+    it was stopped or killed, is taken up again by the next worker that starts.
+    """
+
+    def __init__(self, store: Store, clock: Clock, folder: Path) -> None:
         self._store = store
         self._clock = clock
+        self._makers: dict[str, tuple[Maker, tuple[States, ...]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()  # one job at a time: two trainings would share two cores
+        self._living = Living(folder)
 
-    def start(self, path: str, work: Work, *, states: States = CREATED) -> None:
-        """Run ``work`` for the resource ``path``; what it returns is added to the resource's fields."""
-        task = asyncio.create_task(self._run(path, work, states))
+    def does(self, kind: str, maker: Maker, *states: States) -> None:
+        """Say what work the resources of a kind stand for, and what its states are called (`CREATED`)."""
+        self._makers[kind] = maker, states or (CREATED,)
+
+    def begin(self) -> None:
+        """Take up what workers that are gone have left unfinished. Called once, before the first `start`."""
+        with self._living.joining() as there:
+            for kind, (_, named) in self._makers.items():
+                for one in self._store.all(kind):
+                    if one.fields.get(_WORKER) not in there:
+                        self._again(one, named)
+
+    def _again(self, left: Resource, named: Sequence[States]) -> None:
+        states = next((s for s in named if s.running == left.status), None)
+        if states is None and left.status in _WAITING:
+            states = named[0]
+        if states is None:
+            return
+        tries = int(left.fields.get(_TRIES, 0)) + 1
+        if tries > _MOST_TRIES:
+            reason = f"{tries} servers ended in the middle of it. Their logs may say why. Create it again."
+            self._store.change(left.path, now=self._clock.now(), status=states.failed, failure=reason)
+            return
+        self._store.change(left.path, now=self._clock.now(), fields={_TRIES: tries})
+        self.start(left, states=states)
+
+    def start(self, resource: Resource, *, states: States | None = None) -> None:
+        """Do the work of a resource; what the work returns is added to its fields."""
+        maker, named = self._makers[resource.kind]
+        self._store.change(resource.path, now=self._clock.now(), fields={_WORKER: self._living.name})
+
+        async def work() -> dict[str, Any]:
+            return await maker(resource)()
+
+        task = asyncio.create_task(self._run(resource.path, work, states or named[0]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Stop all jobs; they are marked failed so that nobody waits for them."""
+        """Stop all jobs; the next worker that starts does them."""
         for task in list(self._tasks):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._living.leave()
 
     async def _run(self, path: str, work: Work, states: States) -> None:
         def ended(status: str, **changes: Any) -> None:
@@ -77,9 +123,6 @@ class Jobs:
             failed(error.message)
         except PenchantError as error:
             failed(str(error))
-        except asyncio.CancelledError:
-            failed("The server was stopped. Create it again.")
-            raise
         except OSError as error:
             failed(str(error))
         else:
@@ -101,26 +144,40 @@ async def task(work: msgspec.Struct) -> Any:
 
 
 async def process(module: str, *arguments: str, given: bytes = b"") -> Any:
-    """Run a module as a process that answers in JSON; ``given`` is its standard input.
+    """Run a module as a process that answers in JSON, and ends when this one is killed.
+
+    ``given`` is its standard input.
 
     Raises:
         AwsError: it failed; the message is what it said last.
     """
-    running = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    theirs, ours = os.pipe()
+    try:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "penchant.http.personalize.child",
+            str(theirs),
+            module,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(theirs,),
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
     try:
         out, err = await running.communicate(given)
     except asyncio.CancelledError:
         running.terminate()
         await running.wait()
         raise
+    finally:
+        os.close(ours)
     if running.returncode != 0:
         lines = err.decode(errors="replace").strip().splitlines() or [f"exit code {running.returncode}"]
         raise invalid(lines[-1])

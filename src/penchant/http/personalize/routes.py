@@ -45,7 +45,7 @@ class Personalize:
         self._open_to_all = open_to_all and not settings.keys
         self.store = Store(workspace.folder)
         self._groups = Groups(backend)
-        self._jobs = Jobs(self.store, self._clock)
+        self._jobs = Jobs(self.store, self._clock, workspace.folder)
         desk = Desk(
             store=self.store,
             groups=self._groups,
@@ -70,9 +70,10 @@ class Personalize:
 
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
-        """Stop jobs and close groups in the end."""
+        """Take up jobs that were left; stop jobs and close groups in the end."""
         del app
         try:
+            self._jobs.begin()
             yield
         finally:
             await self._jobs.close()

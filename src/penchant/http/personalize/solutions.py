@@ -46,6 +46,8 @@ class Solutions:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._measuring: dict[str, asyncio.Task[dict[str, float]]] = {}
+        desk.jobs.does("solution-version", self._training)
+        desk.jobs.does("recommender", self._recommending)
         self.operations: dict[str, tuple[type[Any], Callable[[Any, Access], Awaitable[dict[str, Any]]]]] = {
             "CreateSolution": (CreateSolution, self._solution),
             "CreateSolutionVersion": (CreateSolutionVersion, self._version),
@@ -95,7 +97,7 @@ class Solutions:
             status=PENDING,
             path=path,
         )
-        self._desk.jobs.start(resource.path, self._training(resource))
+        self._desk.jobs.start(resource)
         return {"solutionVersionArn": resource.arn}
 
     def _training(self, trained: Resource) -> Work:
@@ -240,15 +242,19 @@ class Solutions:
             "_model": model,
         }
         resource = self._desk.add("recommender", asked.name, group=group, fields=fields, status=PENDING)
-        train = self._training(resource)
+        self._desk.jobs.start(resource)
+        return {"recommenderArn": resource.arn}
+
+    def _recommending(self, recommender: Resource) -> Work:
+        """Return the work that trains a recommender and serves it."""
+        train = self._training(recommender)
 
         async def work() -> dict[str, Any]:
             done = await train()
-            await self._serve(resource.path, resource, config)
+            await self._serve(recommender.path, recommender, recommender.fields["recommenderConfig"])
             return done
 
-        self._desk.jobs.start(resource.path, work)
-        return {"recommenderArn": resource.arn}
+        return work
 
     async def _update_recommender(self, asked: UpdateRecommender, access: Access) -> dict[str, Any]:
         recommender = self._ready(asked.recommender_arn, access, (ACTIVE, INACTIVE))

@@ -27,7 +27,7 @@ from penchant.data.splits import Split
 from penchant.evaluation.intervals import Interval, interval, resampled_means
 from penchant.evaluation.metrics import accuracy
 from penchant.evaluation.protocols import answers, checked
-from penchant.evaluation.tuning import Space, search
+from penchant.evaluation.tuning import Choice, Space, search
 from penchant.kernel.arrays import F64, Rows
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
@@ -36,7 +36,8 @@ from penchant.models.blend import Blend
 from penchant.models.measure import train_measured
 from penchant.models.popularity import Popularity
 
-SEEDS, FOLDS, TRIALS = 5, 4, 12
+SEEDS, FOLDS, TRIALS = 5, 4, 10
+EXPONENTS = Choice((0.25, 0.5, 0.75, 1.0))
 POPULAR = "popularity, 30 days"
 LEVELS: dict[str, Callable[[int], Level | None]] = {
     "ml-100k 75/25": lambda n: None if (s := movielens_100k(least=0)) is None else three_quarters(s, n),
@@ -109,14 +110,18 @@ def tuned(level: Level, validation: Split, trials: int) -> tuple[dict[str, Answe
         def value(fields: Mapping[str, Any]) -> float:
             return float(per_request(make(**fields), validation, level.k)[level.metric].mean())
 
-        trial = search(value, space, trials=trials, rng=derive(42, "levels", name), first=[first])[0]
+        tried = [first, *([{**first, **level.starts[name]}] if name in level.starts else [])]
+        trial = search(value, space, trials=trials, rng=derive(42, "levels", name), first=tried)[0]
         print(f"  {name}: {trial.value:.4f} on validation with {trial.fields}", flush=True)
         sides[name], values[name] = make(**trial.fields), trial.value
         return trial.fields
 
     for name in level.recipes:
         own = OURS[name]
-        found = best(name, partial(_ours, own), own.over(level.timed), own.first(level.timed))
+        space = own.over(level.timed)
+        if name == "ials":
+            space = {**space, "frequency_exponent": EXPONENTS}
+        found = best(name, partial(_ours, own), space, own.first(level.timed))
         recipes[name] = own.with_(found)
     sides["blend"] = _of(blend(recipes, level))
     values["blend"] = float(per_request(sides["blend"], validation, level.k)[level.metric].mean())

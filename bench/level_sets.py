@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from penchant.data.heldout import Held, keys, make_split, member, subset
 from penchant.data.snapshot import Snapshot
@@ -21,6 +22,9 @@ class Level:
     peers: Sequence[str] = ()
     k: int = 10
     asked: Mapping[str, float] = field(default_factory=dict[str, float])  # metric -> level
+    starts: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict[str, Any]
+    )  # tried after the defaults
 
     @property
     def metric(self) -> str:
@@ -42,6 +46,7 @@ def three_quarters(source: Snapshot, seeds: int) -> Level:
         recipes=TASTE,
         protocol="random",
         asked={"ndcg_at_10": 0.482, "precision_at_10": 0.420},
+        starts={"ials": {"regularization": 0.015, "unobserved_weight": 0.3, "frequency_exponent": 1.0}},
     )
 
 
@@ -68,6 +73,10 @@ def eight_one_one(source: Snapshot, seeds: int) -> Level:
         recipes=TASTE,
         protocol="random",
         asked={"ndcg_at_10": 0.211, "recall_at_10": 0.216},
+        starts={
+            "ials": {"regularization": 0.02, "unobserved_weight": 0.04, "frequency_exponent": 1.0},
+            "ease": {"regularization": 100.0},
+        },
     )
 
 

@@ -24,6 +24,7 @@ from bench.quality_data import (
     movielens_small,
     online_retail,
 )
+from bench.quality_page import page
 from bench.quality_picture import picture
 from bench.quality_sides import OURS, THEIRS, Theirs
 from bench.quality_trials import Kept
@@ -110,9 +111,11 @@ def main(*, quick: bool) -> dict[str, object]:
             STORED.mkdir(parents=True, exist_ok=True)
             (STORED / f"{name}.json").write_bytes(msgspec.json.encode(found[name]))
     if not quick:
-        found = {**_stored(), **found}
+        every = {**_stored(), **found}
+        found = {n: every[n] for n in CONTESTS if n in every}
         boards = {CONTESTS[n].title: msgspec.convert(r["leaderboard"], Leaderboard) for n, r in found.items()}
         picture(boards, ROOT / "docs" / "quality.svg")
+        page(found, {n: contest.title for n, contest in CONTESTS.items()}, ROOT / "docs" / "leaderboard.md")
     return {
         "bar": "on every set the best recipe above the best peer, surely so on at least half, and the levels "
         "set for three of them",
@@ -166,6 +169,8 @@ def run(name: str, contest: Contest, source: Snapshot, *, trials: int) -> dict[s
     return {
         "leaderboard": board,
         "validation": reached | {n: tried[0].value for n, tried in peers.items()},
+        "trials": trials,
+        "versions": versions("implicit", "scipy"),
         "tuned": {n: tried[0].fields for n, tried in {**ours, **peers}.items()},
         **verdict(board, contest, max(reached, key=lambda n: reached[n])),
     }

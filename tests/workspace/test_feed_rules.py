@@ -43,6 +43,14 @@ rules = [
 filters = ["not_bought"]
 negative = { events = { hide = 2.0 }, lowers = ["colour"] }
 
+[feeds.unlike]
+blocks = [{ source = "popular" }]
+rules = [
+  { rule = "seen", duplicates = { text = ["title"] } },
+  { rule = "shown", hide_after = 1, duplicates = { text = ["title"] } },
+]
+negative = { events = { hide = 1.0 }, lowers = [], duplicates = { text = ["title"] } }
+
 [feeds.turning]
 blocks = [{ source = "popular" }]
 rotation = { rate = 0.9, half_life_hours = 2.0 }
@@ -187,6 +195,17 @@ def test_rotation_brings_others_up_and_back(made: tuple[Workspace, FakeClock], s
     clock.advance(2 * DAY)
     assert items(serving, "turning", "r", k=3) == [0, 1, 2]
     clock.advance(-2 * DAY)
+
+
+def test_what_says_the_same_as_something_hidden_is_hidden(serving: Serving) -> None:
+    assert items(serving, "unlike", "a1", k=3) == [0, 1, 2]
+    assert items(serving, "unlike", "a1", k=3) == [4, 6, 7]  # 3 and 5 say what 2 said, which was shown
+    act(serving, "a2", 3, "buy")
+    assert set(items(serving, "unlike", "a2", k=N)) == set(range(N)) - {2, 3, 5}
+    act(serving, "a3", 5, "hide")
+    told = serving.feed("unlike", "a3", k=N, explain=True)
+    assert {2, 3, 5}.isdisjoint(int(slot.item_id.removeprefix("item-")) for slot in told.slots)
+    assert "like seen" in {reason for step in told.trace for reason in step.dropped}
 
 
 def test_named_filters_take_values_and_promotions_take_places(serving: Serving) -> None:

@@ -54,6 +54,14 @@ class VectorSpace:
         one = self.bridge.directions(as_rows([item]))[0]
         return (self.bridge.directions(others) @ one).astype(np.float64)
 
+    def nearest(self, items: Rows, others: Rows) -> F64:
+        """Return each item's largest cosine with any of ``others``, -1 when there are none."""
+        if len(others) == 0:
+            return np.full(len(items), -1.0)
+        return (
+            (self.bridge.directions(items) @ self.bridge.directions(others).T).max(axis=1).astype(np.float64)
+        )
+
 
 @final
 class _ByVector:

@@ -10,7 +10,7 @@ from penchant.feed.limits import Cap, Duplicates, Limit, TextGroups
 from penchant.feed.live import Live
 from penchant.feed.live_columns import LiveColumns
 from penchant.feed.places import Place
-from penchant.workspace.feed_settings import FeedSettings, source_recipe
+from penchant.workspace.feed_settings import DuplicateSettings, FeedSettings, source_recipe
 
 _CATEGORY = "category"
 
@@ -49,20 +49,21 @@ class Arranger:
     def _limits(self, feed: FeedSettings, models: Mapping[str, Bridge]) -> tuple[Limit, ...]:
         """Return the limits, the most important first: one of near-duplicates, then the caps as declared."""
         limits: list[Limit] = []
-        same = feed.duplicates
-        if same is not None:
-            space = None if same.cosine is None else _vectors(feed, same.model, models)
-            limits.append(
-                Duplicates(
-                    groups=self._texts(tuple(same.text)) if same.text else None,
-                    space=space,
-                    at_least=1.0 if same.cosine is None else same.cosine,
-                )
-            )
+        if feed.duplicates is not None:
+            groups, space, at_least = self.likeness(feed, feed.duplicates, models)
+            limits.append(Duplicates(groups=groups, space=space, at_least=at_least))
         caps = [
             Cap(column=c.property, most=c.most, within=c.within, columns=self._columns) for c in feed.caps
         ]
         return (*limits, *caps)
+
+    def likeness(
+        self, feed: FeedSettings, same: DuplicateSettings, models: Mapping[str, Bridge]
+    ) -> tuple[TextGroups | None, VectorSpace | None, float]:
+        """Return what makes items near-duplicates: their texts, their vectors, and how near is too near."""
+        groups = self._texts(tuple(same.text)) if same.text else None
+        space = None if same.cosine is None else _vectors(feed, same.model, models)
+        return groups, space, 1.0 if same.cosine is None else same.cosine
 
     def _texts(self, properties: tuple[str, ...]) -> TextGroups:
         if properties not in self._groups:
@@ -74,7 +75,7 @@ class Arranger:
         asked = feed.diversity
         if asked is None:
             return None
-        space = None if asked.property is not None else _vectors(feed, asked.model, models)
+        space: Space | None = None if asked.property is not None else _vectors(feed, asked.model, models)
         if space is None:
             space = LabelSpace(column=asked.property or _CATEGORY, columns=self._columns)
         return Diversity(weight=asked.relevance, space=space)
@@ -91,7 +92,7 @@ class Arranger:
         )
 
 
-def _vectors(feed: FeedSettings, model: str | None, models: Mapping[str, Bridge]) -> Space | None:
+def _vectors(feed: FeedSettings, model: str | None, models: Mapping[str, Bridge]) -> VectorSpace | None:
     """Return the space of the named model, or of the first of the feed's that has one; None without any."""
     names = [source_recipe(block.source) for block in feed.blocks] if model is None else [model]
     for name in names:

@@ -9,8 +9,11 @@ from penchant.kernel.names import did_you_mean
 from penchant.workspace.feed_settings import (
     BUILT_IN,
     ActionsSettings,
+    DuplicateSettings,
     FeedSettings,
     PlaceSettings,
+    SeenSettings,
+    ShownSettings,
     source_recipe,
 )
 
@@ -102,12 +105,23 @@ def _named(
         yield "categories.personas", feed.categories.personas, recipes, _NO_RECIPE
     if feed.diversity is not None:
         yield "diversity.model", feed.diversity.model, recipes, _NO_RECIPE
-    if feed.duplicates is not None:
-        yield "duplicates.model", feed.duplicates.model, recipes, _NO_RECIPE
+    yield from ((key, one.model, recipes, _NO_RECIPE) for key, one in _duplicates(feed))
     for i, one in enumerate(feed.filters):
         yield f"filters[{i}]", one, filters, _NO_FILTER
     for i, promotion in enumerate(feed.promotions):
         yield f"promotions[{i}].filter", promotion.filter, filters, _NO_FILTER
+
+
+def _duplicates(feed: FeedSettings) -> Iterator[tuple[str, DuplicateSettings]]:
+    """Yield every place where a feed says what near-duplicates are."""
+    declared: list[tuple[str, DuplicateSettings | None]] = [("duplicates", feed.duplicates)]
+    declared += [
+        (f"rules[{i}].duplicates", rule.duplicates)
+        for i, rule in enumerate(feed.rules)
+        if isinstance(rule, SeenSettings | ShownSettings)
+    ]
+    declared.append(("negative.duplicates", None if feed.negative is None else feed.negative.duplicates))
+    yield from ((f"{key}.model", one) for key, one in declared if one is not None)
 
 
 def _check_place(key: str, place: PlaceSettings, *, where: str) -> None:

@@ -23,11 +23,20 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of a feed."""
 
 
+class DuplicateSettings(Section, frozen=True, kw_only=True):
+    """Which items are too much alike: to stand in one feed, or to come after one that is hidden."""
+
+    text: list[str] = []
+    cosine: Annotated[float, Meta(gt=0, le=1)] | None = None
+    model: str | None = None
+
+
 class SeenSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="seen"):
     """A rule: not what the user acted on already."""
 
     event_types: list[str] = []
     again_after_days: Positive | None = None
+    duplicates: DuplicateSettings | None = None
 
 
 class ShownSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="shown"):
@@ -35,6 +44,7 @@ class ShownSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="s
 
     hide_after: Count = 5
     again_after_days: Positive = 7.0
+    duplicates: DuplicateSettings | None = None
 
 
 class KnownSettings(Section, frozen=True, kw_only=True, tag_field="rule", tag="known"):
@@ -59,6 +69,7 @@ class NegativeSettings(Section, frozen=True, kw_only=True):
     events: Annotated[dict[str, Positive], Meta(min_length=1)]
     lowers: tuple[str, ...] = ("category", "author")
     half_life_days: Positive = 30.0
+    duplicates: DuplicateSettings | None = None
 
 
 class RotationSettings(Section, frozen=True, kw_only=True):
@@ -74,14 +85,6 @@ class CapSettings(Section, frozen=True, kw_only=True):
     property: str
     most: Count
     within: Annotated[int, Meta(ge=2)] | None = None
-
-
-class DuplicateSettings(Section, frozen=True, kw_only=True):
-    """Which items are too much alike to stand in one feed."""
-
-    text: list[str] = []
-    cosine: Annotated[float, Meta(gt=0, le=1)] | None = None
-    model: str | None = None
 
 
 class PlaceSettings(Section, frozen=True, kw_only=True):

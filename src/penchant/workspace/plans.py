@@ -13,7 +13,7 @@ from penchant.feed.places import PINNED, PinnedSource
 from penchant.feed.plan import Plan
 from penchant.feed.profile import Profile
 from penchant.feed.rankers import ModelRanker
-from penchant.feed.rules import Exclude, Known, Seen, Sensitive, Shown
+from penchant.feed.rules import Alike, Exclude, Known, Seen, Sensitive, Shown
 from penchant.feed.sources import Everything, FollowedSource, ModelSource, NewestSource, SimilarSource
 from penchant.feed.types import Mixer, Ranker, Rule, Source
 from penchant.feed.weights import Aversion, Rotation, Weighed, Weight
@@ -23,6 +23,7 @@ from penchant.workspace.feed_settings import (
     FOLLOWED,
     NEWEST,
     SIMILAR,
+    DuplicateSettings,
     ExploreSettings,
     FeedSettings,
     KnownSettings,
@@ -98,7 +99,7 @@ class Planner:
         return Plan(
             name=name,
             sources=tuple(source for source in sources if source is not None),
-            rules=(Exclude(), *self._rules(feed)),
+            rules=(Exclude(), *self._rules(feed, models)),
             ranker=self._ranker(ranker, weights, profile),
             profile=profile,
             unranked=frozenset({EXPLORE, CATEGORIES, PINNED}),
@@ -113,30 +114,48 @@ class Planner:
             draws=isinstance(mixer, Explore) or bandit is not None,  # blocks leave nothing to chance
         )
 
-    def _rules(self, feed: FeedSettings) -> list[Rule]:
-        rules = [self._rule(rule) for rule in feed.rules]
+    def _rules(self, feed: FeedSettings, models: Mapping[str, Bridge]) -> list[Rule]:
+        rules = [one for rule in feed.rules for one in self._rule(feed, rule, models)]
         if feed.negative is not None:
-            rules.append(Seen(name="disliked", event_types=tuple(feed.negative.events)))
+            disliked = Seen(name="disliked", event_types=tuple(feed.negative.events))
+            rules += self._with_alike(feed, disliked, feed.negative.duplicates, models)
         return rules
 
-    def _rule(self, rule: RuleSettings) -> Rule:
+    def _with_alike(
+        self,
+        feed: FeedSettings,
+        rule: Seen | Shown,
+        same: DuplicateSettings | None,
+        models: Mapping[str, Bridge],
+    ) -> list[Rule]:
+        """Return the rule, and the one that removes near-duplicates of what it removes."""
+        if same is None:
+            return [rule]
+        groups, space, at_least = self._arranger.likeness(feed, same, models)
+        alike = Alike(name=f"like {rule.name}", to=rule, groups=groups, space=space, at_least=at_least)
+        return [rule, alike]
+
+    def _rule(self, feed: FeedSettings, rule: RuleSettings, models: Mapping[str, Bridge]) -> list[Rule]:
         match rule:
             case SeenSettings():
                 days = rule.again_after_days
-                return Seen(
+                seen = Seen(
                     event_types=tuple(rule.event_types), again_after=None if days is None else days * DAY
                 )
+                return self._with_alike(feed, seen, rule.duplicates, models)
             case ShownSettings():
-                return Shown(hide_after=rule.hide_after, again_after=rule.again_after_days * DAY)
+                shown = Shown(hide_after=rule.hide_after, again_after=rule.again_after_days * DAY)
+                return self._with_alike(feed, shown, rule.duplicates, models)
             case KnownSettings():
-                return Known(property=rule.property)
+                return [Known(property=rule.property)]
             case SensitiveSettings():
-                return Sensitive(
+                sensitive = Sensitive(
                     property=rule.property,
                     allowed_by=rule.allowed_by,
                     live=self._live,
                     columns=self._columns,
                 )
+                return [sensitive]
 
     def _weights(self, feed: FeedSettings) -> tuple[Weight, ...]:
         weights: list[Weight] = []

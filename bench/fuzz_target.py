@@ -17,7 +17,7 @@ from litestar import Litestar
 from penchant.data.events import Acted, AnyEvent, ItemPut, UserPut
 from penchant.http.app import create_app
 from penchant.http.personalize.jobs import Jobs, Work
-from penchant.http.personalize.store import Store
+from penchant.http.personalize.store import Resource, Store
 from penchant.workspace.service import Workspace
 
 OWNERS = {"AKSHOP": "shop", "AKRIVAL": "rival"}
@@ -155,9 +155,8 @@ class Target:
 
         running: list[Work] = []
 
-        def start(_: Jobs, path: str, work: Work, **__: Any) -> None:
-            del path
-            running.append(work)
+        def start(jobs: Jobs, resource: Resource, **_: Any) -> None:
+            running.append(jobs.work_of(resource))
 
         with (
             patch.object(Jobs, "start", start),

@@ -89,15 +89,19 @@ class Jobs:
 
     def start(self, resource: Resource, *, states: States | None = None) -> None:
         """Do the work of a resource; what the work returns is added to its fields."""
-        maker, named = self._makers[resource.kind]
+        named = self._makers[resource.kind][1]
         self._store.change(resource.path, now=self._clock.now(), fields={_WORKER: self._living.name})
 
         async def work() -> dict[str, Any]:
-            return await maker(resource)()
+            return await self.work_of(resource)()
 
         task = asyncio.create_task(self._run(resource.path, work, states or named[0]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def work_of(self, resource: Resource) -> Work:
+        """Return what a resource asks to be done."""
+        return self._makers[resource.kind][0](resource)
 
     async def close(self) -> None:
         """Stop all jobs; the next worker that starts does them."""

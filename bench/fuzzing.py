@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from bench.fuzz_target import ARN, OWNERS, Ask, Target, control_call, mark
 from penchant.http.audience_jobs import AudienceJobs
-from penchant.http.personalize.jobs import Jobs, Work
+from penchant.http.personalize.jobs import Jobs
+from penchant.http.personalize.store import Resource
 
 # Requests under way together: they share the flushes to the disk, and may get in each other's way.
 _AT_ONCE = 32
@@ -304,8 +305,8 @@ async def run(target: Target, fuzzer: Fuzzer, n: int, *, each: Callable[[int], N
     """Send ``n`` requests and hold every answer against what must not be."""
     found = Found()
 
-    def start(_: Jobs, path: str, work: Work, **__: Any) -> None:
-        del path, work  # no process is started: it is requests that are tried here
+    def start(_: Jobs, resource: Resource, **__: Any) -> None:
+        del resource  # no process is started: it is requests that are tried here
 
     async def idle(_: AudienceJobs) -> None:
         """Grow no audience: each would be a process."""

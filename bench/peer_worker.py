@@ -92,6 +92,12 @@ def lenskit_als(train: csr_matrix, **settings: Any) -> Scores:
     return lenskit(ImplicitMFScorer(use_ratings=True, **settings), train)
 
 
+def lenskit_ease(train: csr_matrix, **settings: Any) -> Scores:
+    from lenskit.knn.ease import EASEScorer
+
+    return lenskit(EASEScorer(**settings), train)
+
+
 def lenskit_knn(train: csr_matrix, **settings: Any) -> Scores:
     from lenskit.knn import ItemKNNScorer
 
@@ -129,7 +135,7 @@ def lenskit(scorer: Any, train: csr_matrix) -> Scores:
     return scores
 
 
-SCORERS = {f.__name__: f for f in (rectools_ease, lenskit_als, lenskit_knn, lenskit_slim)}
+SCORERS = {f.__name__: f for f in (rectools_ease, lenskit_als, lenskit_ease, lenskit_knn, lenskit_slim)}
 
 if __name__ == "__main__":
     os.environ.setdefault("LK_NUM_THREADS", "2")

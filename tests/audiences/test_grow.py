@@ -117,3 +117,28 @@ def test_hidden_categories_are_in_no_taste(store: CodeStore) -> None:
     assert whole.shape == (N, CATEGORIES - 1)
     assert without.shape == (N, CATEGORIES - 3)
     np.testing.assert_allclose(whole.std(0), 1, rtol=1e-3)
+
+
+def test_learners_by_the_length_of_the_list(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1)
+    alone = Ensemble(tree_bags=1, trees=False, tastes=False)
+    few = pool_of(store, tastes(store), np.arange(0, 400, 16, dtype=np.int32))
+    assert set(ensemble.score(few, alone, rng=derive(0, "e"))[1]) == {"trees"}  # 25 seeds: never linear alone
+    mean, each = ensemble.score(few, quick, rng=derive(0, "e"))
+    assert set(each) == {"trees", "linear", "taste"}
+    by_hand = (each["trees"] / 2 + each["linear"] + each["taste"]) / 2.5
+    np.testing.assert_allclose(mean, by_hand, rtol=1e-12)
+    monkeypatch.setattr(ensemble, "SHORT", 10)
+    mean, each = ensemble.score(few, Ensemble(tree_bags=1, folds=2), rng=derive(0, "e"))
+    np.testing.assert_allclose(mean, sum(each.values()) / 3, rtol=1e-12)
+
+
+def test_repeats_make_a_short_lists_ranking_depend_less_on_chance(store: CodeStore) -> None:
+    pool = pool_of(store, tastes(store), np.arange(0, 400, 16, dtype=np.int32))
+
+    def agreement(repeats: int) -> float:
+        config = Ensemble(trees=False, linear=False, taste_repeats=repeats)
+        one, other = (ensemble.score(pool, config, rng=derive(0, name))[0] for name in ("f", "g"))
+        return float(np.corrcoef(one, other)[0, 1])
+
+    assert 1 - agreement(8) < (1 - agreement(1)) / 3

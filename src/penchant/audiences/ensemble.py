@@ -21,7 +21,9 @@ from penchant.kernel.arrays import F32, F64, U8, AnyArray, Rows, readonly
 from penchant.kernel.progress import Progress, Silent
 
 FEW: Final = 50
-"""Below this many seeds the logistic regression on all features stays out: it has nothing to average over."""
+"""Below this many seeds the logistic regression on all features never ranks alone."""
+SHORT: Final = 1000
+"""Below so many seeds a ranking depends on how the list was cut: models keep more of it and are repeated."""
 Fit: TypeAlias = Callable[[Pool, Rows, int], Model]
 """Fits on some users of a pool (seeds and others), with a seed for its own randomness."""
 
@@ -43,6 +45,10 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     linear_c: float = 1e-4
     taste_c: float = 1e-3
     folds: int = 5
+    short_folds: int = 10  # of short lists, as all that follows
+    linear_repeats: int = 2
+    taste_repeats: int = 5
+    tree_weight: float = 0.5  # of the trees' ranks in the mean, as each tree sees half of the seeds
     unlabelled: int = 20_000
     positives: int = 20_000
 
@@ -66,10 +72,12 @@ def score(
     plans: dict[str, tuple[Fit, int, int]] = {}
     if config.trees:
         plans["trees"] = (_trees(config), 2, config.tree_bags)
-    if config.linear and len(pool.seeds) >= FEW:
-        plans["linear"] = (_linear(config), config.folds, 1)
+    short = len(pool.seeds) < SHORT
+    folds = config.short_folds if short else config.folds
+    if config.linear and (plans or config.tastes or len(pool.seeds) >= FEW):
+        plans["linear"] = (_linear(config), folds, config.linear_repeats if short else 1)
     if config.tastes:
-        plans["taste"] = (_tastes(config), config.folds, 1)
+        plans["taste"] = (_tastes(config), folds, config.taste_repeats if short else 1)
     if not plans:
         plans["trees"] = (_trees(config), 2, config.tree_bags)
     fitted: dict[str, list[Fold]] = {}
@@ -83,7 +91,8 @@ def score(
     from scipy.stats import rankdata  # heavy: only here
 
     ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
-    return np.mean(list(ranked.values()), axis=0), ranked
+    weights = [config.tree_weight if short and name == "trees" else 1.0 for name in ranked]
+    return np.average(list(ranked.values()), axis=0, weights=weights), ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

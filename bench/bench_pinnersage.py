@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import fcluster
 
 from bench.paired import call, compare, versions
 from bench.quality_data import complete_journey
+from bench.topic_world import DENSE, SPARSE, topic_world
 from penchant.data.snapshot import Snapshot
 from penchant.evaluation.interests import day_by_day, representations
 from penchant.kernel.clock import DAY
@@ -69,7 +70,28 @@ def journey(quick: bool) -> dict[str, dict[str, float]]:
     return day_by_day(events, vectors, representations(LIMIT), start=start, days=days, rng=derive(42))
 
 
-def main(*, quick: bool) -> dict[str, object]:
+def worlds(quick: bool) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Return relevance and recall of each representation in both made-up worlds, a number a seed."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for world, size in (("sparse", SPARSE), ("dense", DENSE)):
+        of_world: dict[str, dict[str, list[float]]] = {}
+        for seed in range(1, 2 if quick else 4):
+            events, vectors = topic_world(seed, 20 if quick else 100, size)
+            once = day_by_day(
+                events, vectors, representations(LIMIT), start=90 * DAY, days=5, rng=derive(seed)
+            )
+            for name, one in once.items():
+                for what, value in one.items():
+                    of_world.setdefault(name, {}).setdefault(what, []).append(value)
+        for name, one in of_world.items():
+            told = "  ".join(f"{what} {' '.join(f'{v:.3f}' for v in values)}" for what, values in one.items())
+            print(f"{world} world, {name:20} {told}", flush=True)
+        found[world] = of_world
+    return found
+
+
+def speeds(quick: bool) -> dict[str, Any]:
+    """Return the paired rounds of each size of history."""
     speed: dict[str, Any] = {}
     for n in SIZES:
         sizes = {"n": n, "users": 50 if quick else 60_000 // n}
@@ -82,6 +104,12 @@ def main(*, quick: bool) -> dict[str, object]:
             rounds=2 if quick else 5,
             env=env,
         )
+    return speed
+
+
+def main(*, quick: bool) -> dict[str, object]:
+    """Compare the rates, then the representations on real and made-up users."""
+    speed = speeds(quick)
     rates = {n: one["ratio"]["us_a_user"]["median"] for n, one in speed.items()}
     print(f"users a CPU second, ours / fastcluster: {rates}")
     table = journey(quick)
@@ -95,5 +123,6 @@ def main(*, quick: bool) -> dict[str, object]:
         "speed": speed,
         "ratio": rates,
         "complete_journey": table,
+        "worlds": worlds(quick),
         "versions": versions("fastcluster", "scipy"),
     }

@@ -1,4 +1,7 @@
-"""Globo news, the next click within sessions, replayed click by click (`penchant.evaluation.sessions`)."""
+"""Globo news, the next click within sessions, replayed click by click (`penchant.evaluation.sessions`).
+
+The recipes' defaults were chosen on the day before the one tested, among a few settings each.
+"""
 
 import os
 from pathlib import Path
@@ -14,6 +17,8 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.co_visitation import CoVisitation
+from penchant.models.session_blend import SessionBlend
+from penchant.models.vsknn import VsKnn
 
 THE_DAY = 1_507_593_600.0  # 2017-10-10 00:00 UTC
 BAR = 0.31
@@ -24,7 +29,12 @@ LONG = {
 
 # What knows the clicks of the last minutes alone: nothing else outlives a second.
 POPULAR = CoVisitation(click_half_lives=("2m",), near_half_lives=("1s",), next_half_lives=("1s",), **LONG)
-RECIPES: dict[str, Replayable] = {"co_visitation": CoVisitation(**LONG), "clicks of 2 minutes": POPULAR}
+RECIPES: dict[str, Replayable] = {
+    "session_blend": SessionBlend(**LONG),
+    "co_visitation": CoVisitation(**LONG),
+    "vsknn": VsKnn(**LONG),
+    "clicks of 2 minutes": POPULAR,
+}
 
 
 def globo() -> tuple[Interactions, int]:
@@ -50,9 +60,9 @@ def main(*, quick: bool) -> dict[str, object]:
     )
     table = compare_sessions(RECIPES, split, progress=Silent())
     print(table.text())
-    ours = next(entry for entry in table.entries if entry.name == "co_visitation")
+    ours = next(entry for entry in table.entries if entry.name == "session_blend")
     return {
-        "bar": f"MRR@10 of co_visitation at least {BAR}",
+        "bar": f"MRR@10 of session_blend at least {BAR}",
         "met": ours.mrr.mean >= BAR,
         "data": "Globo news clicks (G1), sessions that begin on 2017-10-10 UTC",
         "protocol": split.description,

@@ -51,7 +51,7 @@ class VisitFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     click_half_lives: tuple[str, ...] = ("3m", "10m", "1h")
-    next_half_lives: tuple[str, ...] = ("15m", "1h", "4h")
+    next_half_lives: tuple[str, ...] = ("5m", "30m", "3h")
     near_half_lives: tuple[str, ...] = ("1h", "4h")
     session_gap: str = "30m"
     window: str = "1d"

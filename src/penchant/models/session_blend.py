@@ -50,6 +50,7 @@ class SessionBlend(VisitFields, frozen=True, kw_only=True, forbid_unknown_fields
 
     name: ClassVar[str] = "session_blend"
 
+    next_half_lives: tuple[str, ...] = ("15m", "1h", "4h")
     neighbours: int = 100
     sample: int = 200
     position: float = 2.0

@@ -50,9 +50,9 @@ class VsKnn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: ClassVar[str] = "vsknn"
 
-    neighbours: int = 200
+    neighbours: int = 100
     sample: int = 200
-    position: float = 1.0
+    position: float = 2.0
     shared_idf: float = 1.0
     given_idf: float = 0.0
     half_life: str = "1h"

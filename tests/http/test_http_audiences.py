@@ -155,6 +155,23 @@ def test_errors_of_the_work_are_those_of_the_command(folder: Path, store: Audien
     workspace.close()
 
 
+def test_beyond_memory_a_job_works_from_a_store(
+    folder: Path, store: AudienceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.open(folder)
+    asked: dict[str, Any] = {"method": "trees", "where": 'INCLUDE UserID WHERE Users.country = "DE"'}
+    plain = work(workspace, store, submitted(folder, **asked))
+    monkeypatch.setattr("penchant.workspace.people.IN_MEMORY", 100)
+    large = work(workspace, store, submitted(folder, **asked))
+    assert large.files == plain.files
+    assert list((folder / "cache" / "people").glob("people-*"))
+    for name in ("audience.csv", "top_features.csv", "features.csv"):
+        assert store.file(large, name).read_bytes() == store.file(plain, name).read_bytes()
+    for job in (plain, large):
+        store.remove(job)
+    workspace.close()
+
+
 def test_jobs_survive_a_killed_server_and_give_up_in_the_end(folder: Path, store: AudienceStore) -> None:
     lost, hopeless = submitted(folder), submitted(folder)
     # As a server that was killed in the middle of both leaves them.

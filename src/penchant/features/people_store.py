@@ -71,10 +71,10 @@ class PeopleStore:
         place = {int(j): k for k, j in enumerate(columns)}
         engine = DuckEngine(memory_mb=MEMORY_MB)
         for part in cells(chosen_part(self.table, rows, engine), engine, 0, len(rows)):
+            rows_of = {int(code): np.flatnonzero(part.code == code) for code in np.unique(part.code)}
             for start, value in zip(part.starts, part.values, strict=True):
-                for code in np.unique(part.code):
-                    if (k := place.get(int(start + code))) is not None:
-                        mine = part.code == code
+                for code, mine in rows_of.items():
+                    if (k := place.get(int(start) + code)) is not None:
                         found[k, part.user[mine]] = value[mine]
         return found
 

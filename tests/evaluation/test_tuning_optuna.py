@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from penchant.evaluation.spaces import SPACES
-from penchant.evaluation.tuning import Choice, Range
+from penchant.evaluation.tuning import Choice, Range, search
 from penchant.evaluation.tuning_optuna import search_optuna
 from penchant.kernel.errors import InputError
+from penchant.kernel.seeds import derive
 from penchant.workspace.catalogue import RECIPES
 
 SPACE = {"x": Range(0.01, 100.0), "kind": Choice(("a", "b"))}
@@ -34,6 +35,19 @@ def test_it_climbs_and_repeats_itself() -> None:
 def test_settings_outside_of_the_range_are_tried_too() -> None:
     found = search_optuna(hill, SPACE, trials=3, seed=1, first=[{"x": 1000.0, "kind": "c"}])
     assert {"x": 1000.0, "kind": "c"} in [trial.fields for trial in found]
+
+
+def test_the_own_search_goes_on_from_settings_outside_of_the_range() -> None:
+    """The defaults may lie outside: 0 where the range is of logarithms, a choice that is none of them."""
+    space = {"x": Range(1.0, 100.0), "y": Range(0.0, 1.0, log=False), "kind": Choice((1, 2, 4))}
+    first = {"x": 0.0, "y": 3.0, "kind": 3}
+    found = search(lambda fields: -float(fields["x"]), space, trials=20, rng=derive(1), first=[first])
+    assert found[0].fields == first
+    for trial in found[1:]:
+        assert trial.fields["x"] == 0 or 1 <= trial.fields["x"] <= 100
+        assert 0 <= trial.fields["y"] <= 1 or trial.fields["y"] == 3
+        assert trial.fields["kind"] in (1, 2, 3, 4)
+    assert len({trial.fields["kind"] for trial in found}) > 2
 
 
 def test_nothing_to_search_is_refused() -> None:

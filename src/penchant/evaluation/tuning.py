@@ -34,7 +34,9 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.values[int(rng.integers(len(self.values)))]
 
     def near(self, value: Any, rng: Generator) -> Any:
-        """Draw a neighbour of ``value``."""
+        """Draw a neighbour of ``value``, any where it is none of them."""
+        if value not in self.values:
+            return self.draw(rng)
         at = self.values.index(value) + int(rng.choice((-1, 1)))
         return self.values[min(max(at, 0), len(self.values) - 1)]
 
@@ -55,7 +57,8 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self._at(float(rng.random()))
 
     def near(self, value: float, rng: Generator) -> float:
-        """Draw close to ``value``, inside the range."""
+        """Draw close to ``value``, or to the end it lies beyond, inside the range."""
+        value = min(max(value, self.low), self.high)
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         place = ((math.log(value) if self.log else value) - low) / (high - low)
         return self._at(min(1.0, max(0.0, place + float(rng.normal(0, _NEAR)))))

@@ -75,7 +75,7 @@ def test_scores_are_the_equation_over_what_both_parts_say() -> None:
     recipe = SessionBlend(session_gap="20m", window="2h", candidates=4, learn_every=3, learning_rate=0.3)
     events = clicks(4)
     model = started(recipe, 15).fold(events)
-    visits = CoVisitation(session_gap="20m", window="2h")
+    visits = CoVisitation(session_gap="20m", window="2h", next_half_lives=recipe.next_half_lives)
     data = random_snapshot(1)
     parts = {
         "visits": CoVisitationModel(
@@ -128,7 +128,7 @@ def test_before_it_learns_it_ranks_as_co_visitation() -> None:
     events = clicks(5)
     asked = np.arange(len(events)) % 2 == 1
     blend = SessionBlend(session_gap="20m", window="2h", learn_every=10**9)
-    plain = CoVisitation(session_gap="20m", window="2h")
+    plain = CoVisitation(session_gap="20m", window="2h", next_half_lives=blend.next_half_lives)
     assert blend.ranks(events, asked, 15).tolist() == plain.ranks(events, asked, 15).tolist()
 
 

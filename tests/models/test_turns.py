@@ -23,9 +23,9 @@ START = State(np.zeros((4, 2)), np.zeros(3, np.float32))
 
 
 def learn(state: State, events: Interactions) -> None:
-    for item, time in zip(events.item.tolist(), events.timestamp.tolist(), strict=True):
-        state.total[item] += (1.0, time)
-        state.log[:] = (state.log[0] + 1, item, time)
+    for item, when in zip(events.item.tolist(), events.timestamp.tolist(), strict=True):
+        state.total[item] += (1.0, when)
+        state.log[:] = (state.log[0] + 1, item, when)
 
 
 def turns() -> Turns[State]:

@@ -141,8 +141,7 @@ def blend(recipes: Mapping[str, Recipe], level: Level) -> Blend:
     }
     for window in ("7d", "30d", "90d") if level.timed else ("all",):
         parts[f"popularity_{window}"] = {"recipe": "popularity", "window": window}
-    mixing = "log" if level.timed else "linear"
-    return Blend(parts=parts, protocol=level.protocol, depth=level.k, mixing=mixing)
+    return Blend(parts=parts, protocol=level.protocol, depth=level.k)
 
 
 def per_request(side: Answers, split: Split, k: int) -> Mapping[str, F64]:

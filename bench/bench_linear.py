@@ -2,7 +2,7 @@
 
 Both sides of a pair run in turn in processes of their own, on the same data, and time only the work: the
 neighbours of a matrix in memory, the inverse of a Gram matrix in memory. The largest inverse, of 27,000
-items, is run on our side only: numpy's takes a quarter of an hour of CPU there and twice the memory.
+items, is run on our side only: numpy's takes a quarter of an hour of CPU there and four times the memory.
 """
 
 import resource

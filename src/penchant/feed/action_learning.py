@@ -49,7 +49,8 @@ class Learning:
         begun: Sequence[float] = trials.start[trials.open].tolist()
         if kind == _SEEN and begun:
             return
-        self._grow(row + 1, event.timestamp)
+        if row >= self._sums.shape[1]:  # only here: who asks meanwhile reads the sums as they were
+            self._sums = _fitting(self._sums, row + 1, event.timestamp)
         asked, left, taken, said = self._sums[:, row]
         left *= np.exp(-self._haste * max(event.timestamp - said, 0.0))
         if begun:
@@ -62,8 +63,7 @@ class Learning:
 
     def shifts(self, logits: F64, doubts: F64, now: float) -> tuple[F64, F64]:
         """Return by how much the log-odds of each action move, and the variance that is left then."""
-        self._grow(len(logits), now)
-        asked, left, taken, said = self._sums[:, : len(logits)]
+        asked, left, taken, said = _fitting(self._sums, len(logits), now)
         trials = np.maximum(asked - left * np.exp(-self._haste * np.maximum(now - said, 0.0)), taken)
         moved = np.zeros(len(logits))
         for _ in range(_STEPS):
@@ -74,9 +74,12 @@ class Learning:
         p = 1 / (1 + np.exp(-(logits + moved)))
         return moved, 1 / (trials * p * (1 - p) + 1 / doubts)
 
-    def _grow(self, n: int, now: float) -> None:
-        more = n - self._sums.shape[1]
-        if more > 0:
-            new = np.zeros((4, more))
-            new[3] = now
-            self._sums = np.concatenate([self._sums, new], axis=1)
+
+def _fitting(sums: F64, n: int, now: float) -> F64:
+    """Return the sums of the first ``n`` actions; nothing is counted for those that came since."""
+    more = n - sums.shape[1]
+    if more <= 0:
+        return sums[:, :n]
+    new = np.zeros((4, more))
+    new[3] = now
+    return np.concatenate([sums, new], axis=1)

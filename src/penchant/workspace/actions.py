@@ -1,5 +1,6 @@
 """The live view of actions: what was put and responded to since the snapshot, and the plans to offer by."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import final
@@ -157,6 +158,7 @@ class ActionBook:
             mixer=mixer,
             fallback=Everything.of(_FALLBACK, base.n_items),
             model_version=version,
+            budget_ms=math.inf,  # both sources are the same few microseconds of arithmetic
             k_max=settings.k_max,
             log_served=settings.log_served,
             draws=isinstance(mixer, Explore),

@@ -5,8 +5,8 @@ import schemathesis.openapi
 from hypothesis import HealthCheck, Phase, given, settings
 from litestar.testing import TestClient
 
-from penchant.http.app import create_app
 from penchant.http.actions import ACTION_ROUTES
+from penchant.http.app import create_app
 from penchant.http.audiences import AUDIENCE_ROUTES
 from penchant.http.personas import PERSONA_ROUTES
 from penchant.http.routes import ROUTES

@@ -73,7 +73,7 @@ backfill = ["for_you", "popular", "trending"]
 # "known": only items that have a property, such as a title to show:  { rule = "known", property = "title" }
 # "sensitive": items whose property says yes, except for users with a property that does:
 #   { rule = "sensitive", property = "adult", allowed_by = "of_age" }
-# "seen", "shown" and the dislikes below hide near-duplicates of what they hide, too, when told what these are:
+# "seen", "shown" and the dislikes below hide near-duplicates of what they hide, when told what these are:
 #   { rule = "seen", duplicates = { text = ["title"], cosine = 0.98, model = "for_you" } }
 rules = [{ rule = "seen" }]
 # Filters of this file that every item has to pass.

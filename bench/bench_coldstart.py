@@ -5,19 +5,22 @@ in the training part, which is what all others bought before the cut. A new hous
 arrive one by one; after n of them the truth is every product it buys in a later basket and not in those n.
 Products are those that at least 10 households of the training part bought. The tail is all but the tenth of
 products that most households of the training part bought; tail NDCG is of a ranking without the head, with
-the head taken out of the truth. Weights and k0 are chosen inside the training part.
+the head taken out of the truth. Beside it stands the tail in the whole ranking, where the truth alone is
+without the head. The same is asked of product types and of product categories in place of products. Weights,
+k0 and how attributes place a household are chosen inside the training part.
 """
 
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from scipy.stats import t as student
 
-from bench.audience_tasks import whole_year
+from bench.audience_tasks import data_folder, whole_year
 from bench.paired import versions
 from penchant.data.interactions import Interactions
-from penchant.data.snapshot import Snapshot
+from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.evaluation.metrics import accuracy
 from penchant.kernel.arrays import F32, F64, Bools, Csr, Rows, readonly
 from penchant.kernel.arrow import pc
@@ -34,6 +37,8 @@ BASKETS = (0, 1, 2, 3, 5, 10)
 SPLITS = 5
 K = 20
 SEGMENT = ("age", "income")
+LEVELS = ("product_type", "product_category")  # what is recommended, beside products
+PARTS = ("all", "tail", "tail in the whole ranking")
 
 
 def main(*, quick: bool) -> dict[str, object]:
@@ -41,8 +46,10 @@ def main(*, quick: bool) -> dict[str, object]:
     year = whole_year()
     splits = 2 if quick else SPLITS
     recipes = {
-        "ridge": Lookalike(),
-        "cluster": Lookalike(place="cluster", factors=8, epochs=1),  # only its prior is measured
+        "ours": Lookalike(),
+        # Only the priors of these are measured.
+        "ridge": Lookalike(place="ridge", factors=8, epochs=1),
+        "cluster": Lookalike(place="cluster", factors=8, epochs=1),
     }
     rows: list[dict[str, float]] = []
     chosen: list[dict[str, float]] = []
@@ -57,10 +64,12 @@ def main(*, quick: bool) -> dict[str, object]:
     table = {name: np.array([row[name] for row in rows]) for name in names}
     cold = {
         f"{name} - {other}, {part}": interval(table[f"{name} {part}"] - table[f"{other} {part}"])
-        for name in ("ridge", "cluster")
+        for name in recipes
         for other in ("popularity", "recent", "segment")
-        for part in ("all", "tail")
+        for part in PARTS
     }
+    for level in LEVELS:
+        cold |= at_level(level, splits)
     for name, value in cold.items():
         print(f"  0 baskets, {name}: {value['mean']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]")
     warm: dict[str, Any] = {}
@@ -70,8 +79,8 @@ def main(*, quick: bool) -> dict[str, object]:
         print(f"  {n} baskets: blend {blend:.4f}, prior {prior:.4f}, taste alone {taste:.4f}")
     worst = min(entry["gap"] for entry in warm.values())
     met = {
-        "never below popularity": cold["ridge - popularity, all"]["low"] >= 0,
-        "tail at least +.03": cold["ridge - popularity, tail"]["mean"] >= 0.03,
+        "never below popularity": cold["ours - popularity, all"]["low"] >= 0,
+        "tail at least +.03": cold["ours - popularity, tail"]["mean"] >= 0.03,
         "blend >= max(prior, taste) - .002": worst >= -0.002,
     }
     print("  " + ", ".join(f"{name}: {'met' if ok else 'NOT met'}" for name, ok in met.items()))
@@ -118,13 +127,54 @@ def one_split(
         tell(row, name, np.repeat(scores[None], len(replay.new), axis=0), truth, head)
     tell(row, "segment", segment(train, replay.new), truth, head)
     for name, model in models.items():
-        everything = np.arange(train.n_items, dtype=np.int32)
-        vectors = model.vectors(Queries(users=replay.new, now=train.cutoff))
-        scores = np.stack([model.blend.index.score(v, everything) for v in vectors]).astype(np.float64)
-        tell(row, name, np.nan_to_num(scores, nan=-np.inf), truth, head)
+        tell(row, name, scores_of(model, replay), truth, head)
     for n in BASKETS:
-        row |= warm(models["ridge"], replay, n)
-    return row, {**models["ridge"].card.metrics, "k0": models["ridge"].k0}
+        row |= warm(models["ours"], replay, n)
+    return row, {**models["ours"].card.metrics, "k0": models["ours"].k0}
+
+
+def at_level(level: str, splits: int) -> dict[str, dict[str, float]]:
+    """Return ours minus popularity with no basket known where ``level`` is recommended, not products."""
+    year, rows = year_of(level), list[dict[str, float]]()
+    for seed in range(splits):
+        replay = new_households(year, seed)
+        model = Lookalike(factors=8).train(replay.train, rng=derive(seed, "ours"), progress=Silent())
+        head, truth, row = head_of(replay.train), replay.after(0)[2], dict[str, float]()
+        shared = np.repeat(popularity(replay.train)[None], len(replay.new), axis=0)
+        tell(row, "popularity", shared, truth, head)
+        tell(row, "ours", scores_of(model, replay), truth, head)
+        rows.append(row)
+    return {
+        f"ours - popularity, {level}, {part}": interval(
+            np.array([row[f"ours {part}"] - row[f"popularity {part}"] for row in rows])
+        )
+        for part in PARTS
+    }
+
+
+def year_of(level: str) -> Snapshot:
+    """Return the year with the values of a column of the products in place of products."""
+    folder = data_folder()
+    with duckdb.connect() as connection:
+        interactions = connection.sql(
+            f"SELECT household_id::VARCHAR AS user_id, {level} AS item_id, 'purchase' AS event_type,"
+            " epoch(transaction_timestamp)::DOUBLE AS timestamp"
+            f" FROM '{folder}/transactions.parquet' JOIN '{folder}/products.parquet' USING (product_id)"
+            f" WHERE {level} IS NOT NULL"
+        ).to_arrow_table()
+        users = connection.sql(
+            "SELECT household_id::VARCHAR AS user_id, * EXCLUDE (household_id)"
+            f" FROM '{folder}/demographics.parquet'"
+        ).to_arrow_table()
+    return build_snapshot(interactions, users=users)
+
+
+def scores_of(model: LookalikeModel, replay: Replay) -> F64:
+    """Return the scores of all items (n, n_items) for the new households, of whom nothing else is known."""
+    everything = np.arange(replay.train.n_items, dtype=np.int32)
+    vectors = model.vectors(Queries(users=replay.new, now=replay.train.cutoff))
+    scores = np.stack([model.blend.index.score(v, everything) for v in vectors]).astype(np.float64)
+    return np.nan_to_num(scores, nan=-np.inf)
 
 
 def warm(model: LookalikeModel, replay: Replay, n: int) -> dict[str, float]:
@@ -150,7 +200,7 @@ def warm(model: LookalikeModel, replay: Replay, n: int) -> dict[str, float]:
 
 
 def new_households(year: Snapshot, seed: int) -> Replay:
-    """Make a fifth of the households with demographics new, in products that the training part knows."""
+    """Make a fifth of the households with demographics new, in a catalogue that the training part knows."""
     described = np.asarray(year.user_table["age"].combine_chunks().is_valid())
     rng = derive(seed, "bench", "coldstart")
     new = np.sort(rng.choice(np.flatnonzero(described), int(0.2 * described.sum()), replace=False))
@@ -160,17 +210,32 @@ def new_households(year: Snapshot, seed: int) -> Replay:
     train = events.select((events.timestamp < CUT) & ~cold[events.user])
     pairs = year.with_interactions(train).pairs()
     kept = np.bincount(pairs.indices, minlength=year.n_items) >= 10
+    known = in_catalogue(year, train.select(kept[train.item]), kept)
     later = events.select((events.timestamp >= CUT) & cold[events.user] & kept[events.item])
     place = np.full(year.n_users, -1, np.int32)
     place[new] = np.arange(len(new), dtype=np.int32)
-    later = later.mapped(users=place)
+    later = later.mapped(users=place, items=known.items.rows(year.items.to_arrow()))
     later = later.select(np.lexsort((later.timestamp, later.user)))
     return Replay(
-        train=year.with_interactions(train.select(kept[train.item]), cutoff=CUT),
-        new=readonly(new.astype(np.int32)),
+        train=known,
+        new=known.users.rows(year.users.to_arrow())[new],
         later=later,
         session=readonly(baskets(later)),
     )
+
+
+def in_catalogue(year: Snapshot, events: Interactions, kept: Bools) -> Snapshot:
+    """Return these interactions of the year in a catalogue of the ``kept`` products alone."""
+    table = pa.table(
+        {
+            "user_id": year.users.to_arrow().take(pa.array(events.user)),
+            "item_id": year.items.to_arrow().take(pa.array(events.item)),
+            "timestamp": events.timestamp,
+        }
+    )
+    items = year.item_table.filter(pa.array(kept))
+    built = build_snapshot(table, users=year.user_table, items=items)
+    return built.with_interactions(built.interactions, cutoff=CUT)
 
 
 def baskets(events: Interactions) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -211,8 +276,10 @@ def segment(train: Snapshot, new: Rows) -> F64:
 
 def tell(row: dict[str, float], name: str, scores: F64, truth: Csr, head: Bools) -> None:
     """Add NDCG@20 over all products and over the tail."""
+    rare = without(truth, head)
     row[f"{name} all"] = ndcg(best(scores), truth)
-    row[f"{name} tail"] = ndcg(best(np.where(head, -np.inf, scores)), without(truth, head))
+    row[f"{name} tail"] = ndcg(best(np.where(head, -np.inf, scores)), rare)
+    row[f"{name} {PARTS[2]}"] = ndcg(best(scores), rare)
 
 
 def best(scores: F64) -> Rows:

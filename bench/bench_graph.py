@@ -233,7 +233,13 @@ def lastfm() -> dict[str, Any] | None:
         print("  LastFM: no data")
         return None
     study = study_follows(
-        snapshot, GraphSettings(), recipe=Lookalike(), author="author", k=20, seed=42, progress=Silent()
+        snapshot,
+        GraphSettings(),
+        recipe=Lookalike(place="ridge"),
+        author="author",
+        k=20,
+        seed=42,
+        progress=Silent(),
     )
     rows: dict[str, Any] = {"methods": {m.method: m.lift.mean for m in study.methods}}
     print("  LastFM lift of held-out friendships: " + _words(rows["methods"]))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.evaluation.metrics import accuracy
@@ -19,11 +19,12 @@ from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Queries, Query
 from penchant.models.gains import gains
+from penchant.models.ials import Ials
 from penchant.models.lookalike import Lookalike
 from penchant.models.lookalike_blend import Blend
 from penchant.models.lookalike_model import LookalikeModel
 from penchant.models.lookalike_pivots import pivots
-from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, targets
+from penchant.models.lookalike_prior import Attributes, Place, by_cluster, by_ridge, by_taste, targets
 from penchant.models.lookalike_replay import make_replay
 from penchant.models.lookalike_space import find_personas_of
 from penchant.models.popularity import Popularity
@@ -63,7 +64,7 @@ def train(recipe: Lookalike, snapshot: Snapshot, seed: int = 1) -> LookalikeMode
     return recipe.train(snapshot, rng=derive(seed), progress=Silent())
 
 
-@pytest.mark.parametrize("place", ["ridge", "cluster"])
+@pytest.mark.parametrize("place", ["taste", "ridge", "cluster"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_somebody_without_a_history_gets_what_the_tribe_takes(place: Place, soft: bool) -> None:
     model = train(Lookalike(place=place, soft=soft, clusters=2, rank=2, factors=4, epochs=4), tribes())
@@ -132,6 +133,43 @@ def test_ridge_without_a_penalty_gives_the_tribes_means() -> None:
     )
     cluster = by_cluster(taken, space, users, soft=False)
     np.testing.assert_allclose(cluster.coordinates(1.0)[N - 4] @ cluster.rows(), expected, atol=1e-5)
+
+
+def test_tastes_are_told_by_attributes_through_the_factors_of_everybody() -> None:
+    """The oracle: a regression of the users' factors, and their products with the items' factors."""
+    snapshot = tribes()
+    values, known, users = features_of(snapshot)
+    known = known & (np.arange(N) % 3 > 0)  # of a third nothing is told, but their tastes count
+    tastes = Ials(factors=3, epochs=4).train(snapshot, rng=derive(0), progress=Silent())
+    taken = targets(snapshot, weights={}, half_life="")
+    placed = by_taste(taken, Attributes(values=values, known=known), users, tastes, 2.0)
+    dense = users[known[users]]
+    z = values[dense] - values[dense].mean(axis=0)
+    oracle = Ridge(alpha=2.0, fit_intercept=False)
+    oracle.fit(z, tastes.user_factors[dense] - tastes.user_factors[dense].mean(axis=0))
+    told = oracle.predict(values - values[dense].mean(axis=0)) + tastes.user_factors[dense].mean(axis=0)
+    expected = told @ tastes.index.by_row().T
+    got = placed.coordinates(1.0) @ placed.rows()
+    np.testing.assert_allclose(got[known], expected[known], atol=1e-4)
+    popular = np.asarray(taken[users].mean(axis=0)).ravel()
+    np.testing.assert_allclose(got[~known], np.tile(popular, (int((~known).sum()), 1)), atol=1e-6)
+    idle = replace(tastes, user_factors=np.zeros_like(tastes.user_factors))
+    by_items = by_taste(taken, Attributes(values=values, known=known), users, idle, 2.0)
+    np.testing.assert_array_equal(
+        by_items.rows(), by_ridge(taken, Attributes(values=values, known=known), users, 2.0).rows()
+    )
+
+
+def test_the_replay_chooses_between_ways_of_placing() -> None:
+    informed = train(Lookalike(factors=4, epochs=4, directions=2), tribes())
+    alone = [
+        train(Lookalike(place=p, factors=4, epochs=4, directions=2), tribes()) for p in ("taste", "ridge")
+    ]
+    best = [model.card.metrics["replay_prior_ndcg_at_20"] for model in alone]
+    tails = [model.card.metrics["replay_prior_tail_ndcg_at_20"] for model in alone]
+    found = informed.card.metrics
+    reached = found["replay_prior_ndcg_at_20"] + found["replay_prior_tail_ndcg_at_20"]
+    assert reached == pytest.approx(max(b + t for b, t in zip(best, tails, strict=True)))
 
 
 def test_targets_fade_and_stop_at_one() -> None:
@@ -222,7 +260,7 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
         Lookalike(**fields)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("place", ["ridge", "cluster"])
+@pytest.mark.parametrize("place", ["taste", "ridge", "cluster"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_who_came_since_gets_what_those_with_the_same_attributes_get(
     place: Place, soft: bool, tmp_path: Path

@@ -21,6 +21,7 @@ from penchant.kernel.clock import DAY
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.progress import Progress, Silent
 from penchant.models.base import Model, Queries, card_for
+from penchant.models.cold_items import ColdItems
 from penchant.models.gains import mean_gain
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.index import ExactIndex
@@ -34,6 +35,7 @@ from penchant.models.lookalike_prior import (
     by_cluster,
     by_pivot,
     by_ridge,
+    by_taste,
     shared_preference,
     targets,
 )
@@ -43,12 +45,14 @@ from penchant.models.lookalike_space import PersonaSpace, find_personas_of
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HAND_OVERS = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, math.inf)
 SESSIONS = (1, 2, 3, 5, 10)
+_UNOBSERVED = 0.1  # in tastes that attributes tell: the less, the more rare items stand out
 _FEW = 20  # users with attributes that a placement needs
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """What the replay chose, and how good each side was there (NDCG at 20)."""
 
+    place: Place = "ridge"
     half_life: str = ""
     penalty: float = 0.0
     weight: float = 0.0  # of people alike against popularity
@@ -60,18 +64,21 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Preference from attributes, handed over to the user's own taste as history grows.
 
-    ``place`` is ``ridge`` (attributes -> preference for each item) or ``cluster`` (``clusters`` of the
-    attributes' ``rank`` first singular vectors; ``soft`` mixes them). A cluster speaks by the ``mean`` of its
-    users or by its ``pivot``, the dense user nearest the centre, of whom ``pivot_model`` predicts: the
-    ``taste`` of all, or a ``logistic`` regression of that user alone. Whoever places, users are also sorted
-    into the clusters, which are the personas that are served. ``columns`` says how the users' table is used,
-    by its types if empty. The replay chooses among ``half_lives`` (empty = never fades) and
-    ``penalties`` of the ridge. ``factors`` to ``event_weights`` are those of `Ials`, which learns tastes.
+    ``place`` is ``taste`` (attributes -> tastes in ``directions`` factors), ``ridge`` (attributes ->
+    preference for each item), ``best`` (that of these two that the replay finds better) or ``cluster``
+    (``clusters`` of the attributes' ``rank`` first singular vectors; ``soft`` mixes them). A cluster speaks
+    by the ``mean`` of its users or by its ``pivot``, the dense user nearest the centre, of whom
+    ``pivot_model`` predicts: the ``taste`` of all, or a ``logistic`` regression of that user alone. Whoever
+    places, users are also sorted into the clusters, which are the personas that are served. ``columns`` says
+    how the users' table is used, by its types if empty. The replay chooses among ``half_lives`` (empty =
+    never fades) and ``penalties`` of the regression. ``factors`` to ``event_weights`` are those of `Ials`,
+    which learns tastes.
     """
 
     name: ClassVar[str] = "lookalike"
 
-    place: Place = "ridge"
+    place: Place | Literal["best"] = "best"
+    directions: int = 16
     clusters: int = 6
     rank: int = 6
     soft: bool = False
@@ -80,7 +87,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pivot_penalty: float = 1.0
     columns: tuple[UserColumn, ...] = ()
     half_lives: tuple[str, ...] = ("", "90d", "30d")
-    penalties: tuple[float, ...] = (30.0, 100.0, 300.0)
+    penalties: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0)
     factors: int = 64
     epochs: int = 12
     regularization: float = 0.08
@@ -89,8 +96,11 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     event_weights: dict[str, float] = {}
 
     def __post_init__(self) -> None:
-        if self.clusters < 1 or self.rank < 1:
-            raise ValueError(f"clusters and rank must be at least 1, got {self.clusters} and {self.rank}.")
+        if min(self.clusters, self.rank, self.directions) < 1:
+            raise ValueError(
+                "clusters, rank and directions must be at least 1, "
+                f"got {self.clusters}, {self.rank} and {self.directions}."
+            )
         if not self.half_lives or not self.penalties or min(self.penalties) <= 0:
             raise ValueError("half_lives and penalties need at least one value each, penalties above 0.")
         for span in filter(None, self.half_lives):
@@ -172,8 +182,23 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             clusters=self.clusters,
             rng=np.random.default_rng(seed),
         )
+        few = taste
+        if space.k and self.place in ("best", "taste"):
+            lean = msgspec.structs.replace(
+                self.taste(),
+                factors=self.directions,
+                unobserved_weight=_UNOBSERVED,
+                cold_items=ColdItems(way="none"),
+            )
+            few = lean.train(snapshot, rng=np.random.default_rng(seed), progress=Silent())
         return _Learning(
-            snapshot=snapshot, attributes=attributes, users=users, space=space, taste=taste, seed=seed
+            snapshot=snapshot,
+            attributes=attributes,
+            users=users,
+            space=space,
+            taste=taste,
+            few=few,
+            seed=seed,
         )
 
     def _place(self, learning: "_Learning", fitted: Fitted) -> Placement:
@@ -186,7 +211,9 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 own=np.zeros((snapshot.n_users, 0), np.float32),
                 directions=np.zeros((0, snapshot.n_items), np.float32),
             )
-        if self.place == "ridge":
+        if fitted.place == "taste":
+            return by_taste(taken, learning.attributes, users, learning.few, fitted.penalty)
+        if fitted.place == "ridge":
             return by_ridge(taken, learning.attributes, users, fitted.penalty)
         if self.speaks == "mean":
             return by_cluster(taken, space, users, soft=self.soft)
@@ -199,6 +226,16 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
         return by_pivot(taken, space, users, spoken, learning.taste, soft=self.soft)
 
+    def _options(self) -> list[Fitted]:
+        """Return what the replay chooses from."""
+        places: tuple[Place, ...] = ("taste", "ridge") if self.place == "best" else (self.place,)
+        return [
+            Fitted(place=place, half_life=half_life, penalty=penalty)
+            for place in places
+            for half_life in self.half_lives
+            for penalty in (self.penalties if place != "cluster" else self.penalties[:1])
+        ]
+
     def _fit(
         self, snapshot: Snapshot, attributes: Attributes, seed: int, rng: Generator, progress: Progress
     ) -> Fitted:
@@ -206,7 +243,8 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         among = attributes.known if attributes.known.sum() >= _FEW else np.ones(snapshot.n_users, np.bool_)
         replay = make_replay(snapshot, among, rng=rng)
         if replay is None:
-            return Fitted(penalty=max(self.penalties))
+            place: Place = "ridge" if self.place == "best" else self.place
+            return Fitted(place=place, penalty=max(self.penalties))
         taste = self.taste().train(replay.train, rng=rng, progress=Silent())
         learning = self._learning(replay.train, attributes, taste, seed, but=replay.new)
         fitted, placed = self._fit_prior(replay, learning)
@@ -225,17 +263,15 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         head = _head(replay.train)
         tail_truth = without(truth, head)
         tried: list[tuple[Fitted, float, float]] = []
-        for half_life in self.half_lives:
-            for penalty in self.penalties if self.place == "ridge" else self.penalties[:1]:
-                option = Fitted(half_life=half_life, penalty=penalty)
-                placed = self._place(learning, option)
-                rows = placed.rows().T
-                whole, tail = ExactIndex.build(rows), ExactIndex.build(np.where(head[:, None], 0, rows))
-                for weight in WEIGHTS if placed.own.shape[1] else WEIGHTS[:1]:
-                    at = placed.coordinates(weight)[replay.new]
-                    overall = mean_gain(whole.top_many(at, DEPTH).items, truth)
-                    rare = mean_gain(tail.top_many(at, DEPTH).items, tail_truth)
-                    tried.append((msgspec.structs.replace(option, weight=weight), overall, rare))
+        for option in self._options():
+            placed = self._place(learning, option)
+            rows = placed.rows().T
+            whole, tail = ExactIndex.build(rows), ExactIndex.build(np.where(head[:, None], 0, rows))
+            for weight in WEIGHTS if placed.own.shape[1] else WEIGHTS[:1]:
+                at = placed.coordinates(weight)[replay.new]
+                overall = mean_gain(whole.top_many(at, DEPTH).items, truth)
+                rare = mean_gain(tail.top_many(at, DEPTH).items, tail_truth)
+                tried.append((msgspec.structs.replace(option, weight=weight), overall, rare))
         least = max(overall for option, overall, _ in tried if option.weight == 0)
         good = [entry for entry in tried if entry[1] >= least]
         best, overall, rare = good[best_of([o + r for _, o, r in good])]
@@ -252,13 +288,17 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Learning:
-    """What a placement learns from: these ``users`` of a snapshot, their attributes, personas and tastes."""
+    """What a placement learns from: these ``users`` of a snapshot, their attributes, personas and tastes.
+
+    ``few`` are the tastes in the few factors that attributes can tell.
+    """
 
     snapshot: Snapshot
     attributes: Attributes
     users: Rows
     space: PersonaSpace
     taste: IalsModel
+    few: IalsModel
     seed: int
 
 

@@ -4,12 +4,15 @@ With t_ui in [0, 1] what user u took of item i, faded by age, p = mean over all 
 whose attributes x are known q = mean of t and z = x - mean of x:
 
     ridge:    t_u ≈ q + zᵀW        W = (ZᵀZ + λ I)⁻¹ Zᵀ (T - q)
+    taste:    t_u ≈ Y (m + zᵀV)    V = (ZᵀZ + λ I)⁻¹ Zᵀ (U - m), m mean of U; few factors U, Y of implicit ALS
     cluster:  t_u ≈ Σ_c m_uc t̄_c   t̄_c = mean of t over cluster c of an uncentred SVD of x (or m soft)
     prior_u = (1 - s) p + s t_u    for a user with attributes, p for everybody else
 
 The cluster reading is that of the published lookalike clustering; there t̄_c may also be what is predicted for
-the pivot, the one dense user nearest the centre of c. Briand et al. (KDD 2021, Deezer) place new
-users in the space of behaviour instead of clustering their attributes; so does `ridge`.
+the pivot, the one dense user nearest the centre of c. Briand et al. (KDD 2021, Deezer) place new users in the
+space of behaviour instead of clustering their attributes; so does `taste`. Its directions are learnt from
+everybody, also from those whose attributes nobody knows: what few take is not lost in the noise of the few
+with attributes who took it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,7 +30,7 @@ from penchant.models.ials import IalsModel
 from penchant.models.lookalike_pivots import Pivots
 from penchant.models.lookalike_space import PersonaSpace
 
-Place = Literal["ridge", "cluster"]
+Place = Literal["taste", "ridge", "cluster"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +97,33 @@ def by_ridge(taken: csr_array, attributes: Attributes, users: Rows, penalty: flo
     usual = np.asarray(theirs.sum(axis=0)).ravel() / len(dense)
     moment = np.asarray((theirs.T @ z).T) - z.sum(axis=0)[:, None] * usual
     w = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), moment)
+    return _by_attributes(shared_preference(taken, users), attributes, mean, np.concatenate([usual[None], w]))
+
+
+def by_taste(
+    taken: csr_array, attributes: Attributes, users: Rows, tastes: IalsModel, penalty: float
+) -> Placement:
+    """Learn on those of ``users`` of whom there is a taste; place everybody with known attributes."""
+    dense = users[attributes.known[users] & tastes.user_factors[users].any(axis=1)]
+    if len(dense) == 0:  # nobody with attributes did anything
+        return by_ridge(taken, attributes, users, penalty)
+    mean = attributes.values[dense].mean(axis=0, dtype=np.float64)
+    z = attributes.values[dense] - mean
+    x = tastes.user_factors[dense].astype(np.float64)
+    usual = x.mean(axis=0)
+    v = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (x - usual))
+    directions = np.concatenate([usual[None], v]) @ tastes.index.by_row().T.astype(np.float64)
+    return _by_attributes(shared_preference(taken, users), attributes, mean, directions)
+
+
+def _by_attributes(shared: F32, attributes: Attributes, mean: F64, directions: F64) -> Placement:
+    """Place who has attributes at [1, x - mean] over directions (1 + d, n_items)."""
     own = np.concatenate([np.ones((len(attributes.known), 1)), attributes.values - mean], axis=1)
     own[~attributes.known] = 0.0
     return Placement(
-        shared=shared_preference(taken, users),
+        shared=shared,
         own=readonly(own.astype(np.float32)),
-        directions=readonly(np.concatenate([usual[None], w]).astype(np.float32)),
+        directions=readonly(directions.astype(np.float32)),
         mean=readonly(mean),
     )
 

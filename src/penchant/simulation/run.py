@@ -85,6 +85,7 @@ def make_feeds(
 ) -> Mapping[str, Callable[[], Feed]]:
     """Return how to begin each feed anew. What they learn from is ``known``, nothing else."""
     recipe = Lookalike(
+        place="ridge",
         factors=settings.factors,
         columns=columns,
         half_lives=("", f"{4 * known.days:g}d", f"{known.days:g}d"),

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from penchant.data.heldout import Held, keys, make_split, member, subset
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split, random_split, time_split, user_split
+from penchant.kernel.arrays import Rows
 
 TASTE = ("ials", "ease", "item_knn", "rp3beta")
 
@@ -22,6 +25,7 @@ class Level:
     peers: Sequence[str] = ()
     k: int = 10
     asked: Mapping[str, float] = field(default_factory=dict[str, float])  # metric -> level
+    hidden: Sequence[Rows] = ()  # of each part, how many items of each user were hidden, cold ones too
     starts: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict[str, Any]
     )  # tried after the defaults
@@ -53,6 +57,7 @@ def three_quarters(source: Snapshot, seeds: int) -> Level:
 def eight_one_one(source: Snapshot, seeds: int) -> Level:
     """Return test and validation of 8:1:1 a user: both train on the 8, the test excludes the 9."""
     parts: list[tuple[Split, Split]] = []
+    hidden: list[Rows] = []
     every = source.pairs()
     for seed in range(seeds):
         nine = random_split(source, seed=seed, share=0.1)
@@ -63,13 +68,15 @@ def eight_one_one(source: Snapshot, seeds: int) -> Level:
             description=f"8:1:1 of each user's items at random, the 9 excluded; seed {seed}",
             train=eight.train,
             truth=subset(every, ~member(keys(every), keys(nine.train.pairs()))),
-            exclude=nine.train.pairs(),
+            exclude=(told := nine.train.pairs()),
             now=source.cutoff,
         )
         parts.append((make_split(source, held), eight))
+        hidden.append((np.diff(every.indptr) - np.diff(told.indptr)).astype(np.int32))
     return Level(
         title="HetRec 2011 LastFM, 8:1:1 of each user",
         parts=parts,
+        hidden=hidden,
         recipes=TASTE,
         protocol="random",
         asked={"ndcg_at_10": 0.211, "recall_at_10": 0.216},

@@ -1,6 +1,7 @@
 """What the quality benchmarks stand on: splits of published levels, trials that are kept, a page."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from bench.bench_levels import against_all
 from bench.level_sets import eight_one_one, new_users, rolling, three_quarters
 from bench.quality_page import page
 from bench.quality_trials import FOLDER, Kept
@@ -33,6 +35,30 @@ def test_eight_one_one_deals_each_pair_once() -> None:
         # What validation asks for is not asked for again, nor may it be answered.
         assert set(keys(test.exclude, test.subjects).tolist()) & ninth
         assert len(eight) == pytest.approx(0.8 * SOURCE.pairs().nnz, rel=0.05)
+
+
+def test_what_nobody_has_in_train_counts_as_missed() -> None:
+    """A perfect answer: when nothing more was hidden, when as much again was, when some hid only that."""
+    level = eight_one_one(SOURCE, 1)
+    test = level.parts[0][0]
+    perfect = {
+        "ndcg_at_10": np.ones(len(test)),
+        "recall_at_10": np.ones(len(test)),
+    }
+    asked = np.diff(test.truth.indptr)
+    hidden = np.zeros(SOURCE.n_users, np.int32)
+    hidden[test.subjects] = asked
+    same = against_all([perfect], [test], replace(level, hidden=[hidden]))
+    assert same == {"ndcg_at_10": pytest.approx(1), "recall_at_10": pytest.approx(1)}
+    hidden[test.subjects] = 2 * asked
+    assert against_all([perfect], [test], replace(level, hidden=[hidden]))["recall_at_10"] == pytest.approx(
+        0.5
+    )
+    absent = np.setdiff1d(np.arange(SOURCE.n_users), test.subjects)
+    hidden[test.subjects], hidden[absent] = asked, 1
+    expected = len(test) / (len(test) + len(absent))
+    found = against_all([perfect], [test], replace(level, hidden=[hidden]))
+    assert found == {"ndcg_at_10": pytest.approx(expected), "recall_at_10": pytest.approx(expected)}
 
 
 def test_folds_follow_one_another() -> None:

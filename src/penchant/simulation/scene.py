@@ -17,6 +17,7 @@ from penchant.kernel.arrays import F64, I64, AnyArray, Bools, Rows, readonly
 from penchant.kernel.arrow import ArrowTable, pc
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Silent
 from penchant.models.ials import Ials
 from penchant.models.user_clusters import k_means
@@ -104,8 +105,11 @@ def make_scene(
     ``category`` names the item column of categories; None makes topics of what the known users took together.
 
     Raises:
-        InputError: nothing is on offer, or nobody can be new.
+        InputError: nothing is on offer, nobody can be new, or items have no such column.
     """
+    columns = sample.item_table.column_names[1:]
+    if category is not None and category not in columns:
+        raise InputError(f"items have no column '{category}'.", fix=did_you_mean(category, columns))
     events = sample.interactions
     start = float(events.timestamp[int(settings.known_share * len(events))])
     days = settings.days or (sample.cutoff - start) / DAY

@@ -179,7 +179,7 @@ def request_seconds(model: NextBestActionModel, snapshot: Snapshot) -> float:
 def main(*, quick: bool) -> dict[str, object]:
     """Foretell the newest fifth of the answers by four ways, each answer as of its own moment."""
     size = {"users": 2_000, "actions": 12, "trials": 20_000}
-    size = size if quick else {"users": 20_000, "actions": 60, "trials": 240_000}
+    size = size if quick else {"users": 8_000, "actions": 40, "trials": 100_000}
     world = World.made(**size)
     n = int(0.8 * size["trials"])
     found: dict[str, dict[str, float]] = {}

@@ -49,7 +49,7 @@ SLOW = ("bpr", "mf_sgd", "implicit BPR", "LensKit kNN")
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """A set, a protocol, the list length that decides and, where the issue sets one, the level to reach."""
+    """A set, a protocol, the list length that decides and, where one is asked, the level to reach."""
 
     title: str
     source: Callable[[], Snapshot | None]

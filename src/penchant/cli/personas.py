@@ -53,7 +53,7 @@ def personas(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Describe the personas that are served, or groups of users found anew, and check what they are worth.
+    """Describe the personas, and check what they are worth.
 
     Described are the personas of the trained recipe lookalike, by the ids they are served by. Without one, or
     with --k or --space, groups are found as [personas] says; their ids are kept from the files of an earlier

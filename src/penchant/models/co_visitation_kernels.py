@@ -21,7 +21,7 @@ import numpy as np
 
 from penchant.kernel.arrays import F32, F64, I64, Bools, Rows
 from penchant.kernel.compiled import kernel
-from penchant.models.next_click_kernels import MEMORY, WAYS, among, place_in, rank_of
+from penchant.models.next_click_kernels import MEMORY, among, place_in, rank_of
 
 DEPTH = 6  # of a session's latest items, so many are counted with each other
 LEVELS, SIZES = 8, 3  # buckets: how much is known of the last item, times how long the session is
@@ -85,18 +85,6 @@ def empty(n_items: int, sessions: int, places: int, pace: Pace, since: float) ->
         touched=np.full(sessions, _NEVER),
         weights=np.full((LEVELS * SIZES + 1, parts), 1.0 / parts),
         clock=np.array([since]),
-    )
-
-
-def copied(state: Trails, n_items: int, pace: Pace) -> Trails:
-    """Return a copy with room for at least ``n_items``."""
-    more = n_items - len(state.seen)
-    if more <= 0:
-        return Trails._make(array.copy() for array in state)
-    blank = empty(more, WAYS, state.next_item.shape[1], pace, float(state.clock[0]))
-    return Trails._make(
-        np.concatenate([old, new]) if name in BY_ITEM else old.copy()
-        for name, old, new in zip(Trails._fields, state, blank, strict=True)
     )
 
 

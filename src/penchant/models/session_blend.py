@@ -4,8 +4,9 @@ It learns event by event, its weights too; training is the same code run over th
 `penchant.models.session_blend_kernels`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import ClassVar, Self
 
 import msgspec
@@ -19,22 +20,25 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.base import Card, Model, Query, Scored, card_for
 from penchant.models.co_visitation import VisitFields, bits, most_near
+from penchant.models.co_visitation_kernels import BY_ITEM as OF_TRAILS
 from penchant.models.co_visitation_kernels import Trails, session_of
 from penchant.models.histories import above
 from penchant.models.next_click import NextClick, moment, newest, open_session
+from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
 from penchant.models.session_blend_kernels import (
     Known,
     Learning,
     Ways,
     Weights,
-    copied,
     learn_all,
     replay,
     scores,
     start,
 )
+from penchant.models.turns import Turns
 from penchant.models.vsknn import VsKnn
+from penchant.models.vsknn_kernels import BY_ITEM as OF_SESSIONS
 from penchant.models.vsknn_kernels import Sessions
 
 _CHUNK = 50_000  # events learnt between two words of progress
@@ -110,7 +114,7 @@ class SessionBlend(VisitFields, frozen=True, kw_only=True, forbid_unknown_fields
             card=card_for(self, snapshot),
             items=snapshot.items,
             users=snapshot.users,
-            known=_sealed(known),
+            known=_nested(map(readonly, _flat(known))),
         )
 
     def ranks(self, events: Interactions, asked: Bools, n_items: int) -> Rows:
@@ -128,11 +132,34 @@ def _learn(known: Known, ways: Ways, events: Interactions, chances: F64) -> None
     learn_all(known, ways, events.user.astype(np.int64), events.item, events.timestamp, chances)
 
 
-def _sealed(known: Known) -> Known:
+_State = tuple[AnyArray, ...]
+_BY_ITEM = (
+    *(name in OF_TRAILS for name in Trails._fields),
+    *(name in OF_SESSIONS for name in Sessions._fields),
+    *(name == "born" for name in Weights._fields),
+)
+
+
+def _flat(known: Known) -> _State:
+    return tuple(chain.from_iterable(known))
+
+
+def _nested(arrays: Iterable[AnyArray]) -> Known:
+    left = iter(arrays)
     return Known(
-        trails=Trails._make(readonly(array) for array in known.trails),
-        sessions=Sessions._make(readonly(array) for array in known.sessions),
-        weights=Weights._make(readonly(array) for array in known.weights),
+        trails=Trails._make(islice(left, len(Trails._fields))),
+        sessions=Sessions._make(islice(left, len(Sessions._fields))),
+        weights=Weights._make(left),
+    )
+
+
+def _turns(recipe: SessionBlend) -> Turns[_State]:
+    ways = recipe.ways
+    return Turns(
+        make=tuple[AnyArray, ...],
+        by_item=(at for at, of_item in enumerate(_BY_ITEM) if of_item),
+        blank=_flat(msgspec.structs.replace(recipe, sessions=WAYS).begin(1, 0.0)),
+        learn=lambda state, events: _learn(_nested(state), ways, events, np.zeros(len(events))),
     )
 
 
@@ -150,6 +177,7 @@ class SessionBlendModel(NextClick):
     items: Vocab
     users: Vocab
     known: Known
+    turns: Turns[_State] | None = field(default=None, repr=False, compare=False)
 
     @property
     def recipe(self) -> SessionBlend:
@@ -175,14 +203,13 @@ class SessionBlendModel(NextClick):
         return most_near(self.known.trails, item, k, exclude)
 
     def fold(self, events: Interactions) -> Self:
-        """Return the model after ``events``: a copy of its arrays, then tens of microseconds an event."""
-        new = events.select(counted(events, self.recipe.event_types))
+        """Return the model after ``events``: tens of microseconds an event, now and then a copy."""
+        recipe = self.recipe
+        new = events.select(counted(events, recipe.event_types))
         if len(new) == 0:
             return self
-        ways = self.recipe.ways
-        known = copied(self.known, int(new.item.max()) + 1, ways)
-        _learn(known, ways, new, np.zeros(len(new)))
-        return replace(self, known=_sealed(known))
+        turns = self.turns or _turns(recipe)
+        return replace(self, known=_nested(turns.after(_flat(self.known), new)), turns=turns)
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""

@@ -74,22 +74,6 @@ def start(parts: int, n_items: int) -> Weights:
     )
 
 
-def copied(known: Known, n_items: int, ways: Ways) -> Known:
-    """Return a copy with room for at least ``n_items``."""
-    old = known.weights
-    more = np.full(max(n_items - len(old.born), 0), -1.0)
-    return Known(
-        trails=visits.copied(known.trails, n_items, ways.pace),
-        sessions=alike.copied(known.sessions, n_items),
-        weights=Weights(
-            straight=old.straight.copy(),
-            squares=old.squares.copy(),
-            born=np.concatenate([old.born, more]),
-            clicks=old.clicks.copy(),
-        ),
-    )
-
-
 @kernel()
 def likeliest(scores_: F32, c: int) -> Rows:
     """Return the rows of the c largest scores, of equals the first, in no order; NaN is left out."""

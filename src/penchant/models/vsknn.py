@@ -5,7 +5,7 @@ It learns event by event; training is the same code run over the log. The equati
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import msgspec
@@ -23,10 +23,11 @@ from penchant.models.histories import above, at_least
 from penchant.models.next_click import NextClick, moment, newest, open_session
 from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
+from penchant.models.turns import Turns
 from penchant.models.vsknn_kernels import (
+    BY_ITEM,
     Reach,
     Sessions,
-    copied,
     empty,
     learn_all,
     replay,
@@ -62,8 +63,8 @@ class VsKnn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     event_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("half_life", "session_gap", "window"):
-            seconds_of(getattr(self, field), field=field)
+        for name in ("half_life", "session_gap", "window"):
+            seconds_of(getattr(self, name), field=name)
         at_least(self, 0, "position", "shared_idf", "given_idf")
         above(self, 0, "neighbours", "sample", "sessions")
 
@@ -117,6 +118,16 @@ def _learn(state: Sessions, reach: Reach, events: Interactions) -> None:
     learn_all(state, reach, events.user.astype(np.int64), events.item, events.timestamp)
 
 
+def _turns(recipe: VsKnn) -> Turns[Sessions]:
+    reach = recipe.reach
+    return Turns(
+        make=Sessions._make,
+        by_item=(at for at, name in enumerate(Sessions._fields) if name in BY_ITEM),
+        blank=empty(1, WAYS, recipe.sample, 0.0),
+        learn=lambda state, events: _learn(state, reach, events),
+    )
+
+
 def _sealed(state: Sessions) -> Sessions:
     return Sessions._make(readonly(array) for array in state)
 
@@ -140,6 +151,7 @@ class VsKnnModel(NextClick):
     items: Vocab
     users: Vocab
     state: Sessions
+    turns: Turns[Sessions] | None = field(default=None, repr=False, compare=False)
 
     @property
     def recipe(self) -> VsKnn:
@@ -161,13 +173,13 @@ class VsKnnModel(NextClick):
         return found
 
     def fold(self, events: Interactions) -> Self:
-        """Return the model after ``events``: a copy of its arrays, then a microsecond an event."""
-        new = events.select(counted(events, self.recipe.event_types))
+        """Return the model after ``events``: microseconds an event, now and then a copy of its arrays."""
+        recipe = self.recipe
+        new = events.select(counted(events, recipe.event_types))
         if len(new) == 0:
             return self
-        state = copied(self.state, int(new.item.max()) + 1)
-        _learn(state, self.recipe.reach, new)
-        return replace(self, state=_sealed(state))
+        turns = self.turns or _turns(recipe)
+        return replace(self, state=turns.after(self.state, new), turns=turns)
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""

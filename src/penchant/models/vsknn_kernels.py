@@ -19,7 +19,7 @@ import numpy as np
 
 from penchant.kernel.arrays import F32, F64, I64, Bools, Rows
 from penchant.kernel.compiled import kernel
-from penchant.models.next_click_kernels import MEMORY, WAYS, among, place_in, rank_of
+from penchant.models.next_click_kernels import MEMORY, among, place_in, rank_of
 
 _NEVER = -1e18
 _MASK = 0x7FFFFFFF
@@ -70,18 +70,6 @@ def empty(n_items: int, sessions: int, sample: int, since: float) -> Sessions:
         idle=np.full(sessions, _NEVER),
         begun=np.zeros(1, np.int64),
         clock=np.array([since]),
-    )
-
-
-def copied(state: Sessions, n_items: int) -> Sessions:
-    """Return a copy with room for at least ``n_items``."""
-    more = n_items - len(state.seen)
-    if more <= 0:
-        return Sessions._make(array.copy() for array in state)
-    blank = empty(more, WAYS, state.recent.shape[1], float(state.clock[0]))
-    return Sessions._make(
-        np.concatenate([old, new]) if name in BY_ITEM else old.copy()
-        for name, old, new in zip(Sessions._fields, state, blank, strict=True)
     )
 
 

@@ -1,11 +1,14 @@
 """Progress for people: what a terminal and a log file get."""
 
+import contextlib
 import io
+import signal
 
+import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from penchant.cli.progress import Bars, Lines, shown
+from penchant.cli.progress import Bars, Lines, heeding, shown
 
 
 class Time:
@@ -65,3 +68,14 @@ def test_a_terminal_gets_bars_and_a_file_lines() -> None:
             progress.advance(10)
     assert "Training ials [16 factors]" in screen.getvalue()
     assert file.getvalue() == ""
+
+
+def test_a_ctrl_c_that_a_library_swallows_is_raised_at_the_next_step() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), heeding(Lines(print)) as progress:
+        progress.start("work", 2)
+        progress.advance()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        progress.advance()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,8 +1,11 @@
 """Progress for people: bars on a terminal, plain lines in a log file. Both go to stderr."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import (
@@ -96,12 +99,57 @@ class Bars:
         self._task = None
 
 
+class Heeding:
+    """Progress at whose next step a Ctrl-C is raised again, should a library have swallowed it.
+
+    Compiled code that calls back into Python, as LLVM does for numba, prints the exception and goes on.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._asked = False
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT."""
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """Begin a named piece of work."""
+        self._heed()
+        self._progress.start(what, total)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count steps."""
+        self._heed()
+        self._progress.advance(steps, note)
+
+    def _heed(self) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def heeding(progress: Progress) -> Generator[Progress]:
+    """Give the progress by which no Ctrl-C is lost; signals reach the main thread alone."""
+    given = Heeding(progress)
+    if threading.current_thread() is not threading.main_thread():
+        yield given
+        return
+    before = signal.signal(signal.SIGINT, given.interrupt)
+    try:
+        yield given
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def shown(console: Console) -> Generator[Progress]:
     """Give the progress that fits the console: bars when a person watches it, plain lines otherwise."""
     if not console.is_terminal:
         lines = Lines(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True))
-        yield lines
+        with heeding(lines) as heeded:
+            yield heeded
         lines.finish()
         return
     columns = (
@@ -115,7 +163,8 @@ def shown(console: Console) -> Generator[Progress]:
     )
     with RichProgress(*columns, console=console) as rich:
         bars = Bars(rich)
-        yield bars
+        with heeding(bars) as heeded:
+            yield heeded
         bars.finish()
 
 

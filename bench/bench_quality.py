@@ -91,7 +91,7 @@ CONTESTS: dict[str, Contest] = {
         source=globo_news,
         protocol="time",
         k=10,
-        without=(*SLOW, "ease", "recent", "LensKit SLIM"),
+        without=(*SLOW, "ease", "recent", "LensKit SLIM", "LensKit ALS"),  # minutes a trial
     ),
 }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from penchant.evaluation.leaderboard import Entry, Leaderboard
 
-WIDTH, HEIGHT, COLUMNS = 420, 270, 2
-LEFT, RIGHT, TOP, BOTTOM = 52, 96, 34, 34
+WIDTH, HEIGHT, COLUMNS = 450, 270, 2
+LEFT, RIGHT, TOP, BOTTOM = 52, 126, 34, 34
 COLOURS = {"recipe": "#1764ab", "peer": "#c2410c", "baseline": "#6b7280"}
 
 
@@ -58,7 +58,7 @@ def _panel(title: str, board: Leaderboard) -> list[str]:
         )
         out.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3f}</text>')
     out.append(f'<text x="{LEFT + across}" y="{TOP + down + 28}" text-anchor="end">CPU seconds</text>')
-    labels = _apart([y(e.metrics[board.metric]) for e in entries])
+    labels = _apart([y(e.metrics[board.metric]) for e in entries], TOP + down)
     for entry, spent, place in zip(entries, seconds, labels, strict=True):
         sure, at, colour = entry.intervals[board.metric], x(spent), COLOURS[entry.kind]
         out.append(
@@ -81,9 +81,11 @@ def _seconds(entry: Entry) -> float:
     return max(entry.train_cpu_seconds + entry.answer_cpu_seconds, 0.01)
 
 
-def _apart(places: list[float], gap: float = 13.0) -> list[float]:
-    """Return label places that do not overlap, from the top down; entries come best first."""
+def _apart(places: list[float], bottom: float, gap: float = 13.0) -> list[float]:
+    """Return label places that do not overlap, none below ``bottom``; entries come best first."""
     out: list[float] = []
     for place in places:
         out.append(max(place, out[-1] + gap) if out else place)
+    for i, place in enumerate(reversed(out)):
+        out[-1 - i] = min(place, bottom - gap * i)
     return out

@@ -30,7 +30,7 @@ from penchant.models.co_visitation_kernels import (
     scores,
     session_of,
 )
-from penchant.models.next_click import NextClick, best_of, moment, newest, open_session
+from penchant.models.next_click import NextClick, best_of, moment, newest, session_asked
 from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
 from penchant.models.turns import Turns
@@ -197,12 +197,9 @@ class CoVisitationModel(NextClick):
         """Return the probability that each item is the next click (n,), NaN for what it does not give."""
         pace, n = self.recipe.pace, len(self.state.seen)
         now = moment(query.now, float(self.state.clock[0]), pace.window)
-        if query.history is not None:
-            session = open_session(query.history, pace.session_gap, now, n)
-        elif query.user >= 0:
-            session = readonly(session_of(self.state, pace, query.user, now).view())
-        else:
-            session = readonly(np.zeros(0, np.int32))
+        session = session_asked(
+            query, pace.session_gap, now, n, remembered=lambda: session_of(self.state, pace, query.user, now)
+        )
         found = np.empty(n, np.float32)
         scores(self.state, pace, session, now, found)
         return found

@@ -1,5 +1,6 @@
 """What models of the next click share: the open session, and answers from scores of all items."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,15 @@ def open_session(history: Interactions, gap: float, now: float, n_items: int) ->
     breaks = np.flatnonzero(np.diff(np.append(times, now)) > gap)
     open_ = items[int(breaks[-1]) + 1 if len(breaks) else 0 :]
     return readonly(np.array(list(dict.fromkeys(open_.tolist()))[-MEMORY:], np.int32))
+
+
+def session_asked(
+    query: Query, gap: float, now: float, n_items: int, *, remembered: Callable[[], Rows]
+) -> Rows:
+    """Return the session that a request goes on: its history's, else the one ``remembered`` of its user."""
+    if query.history is not None:
+        return open_session(query.history, gap, now, n_items)
+    return readonly(remembered().view() if query.user >= 0 else np.zeros(0, np.int32))
 
 
 def moment(now: float, known_until: float, window: float) -> float:

@@ -3,7 +3,7 @@
 The equations and sources are in `penchant.models.prod2vec_kernels`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -19,6 +19,7 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.answering import ByVectors
 from penchant.models.base import Card, Model, Queries, card_for
+from penchant.models.early_stopping import best_epochs
 from penchant.models.index import ExactIndex
 from penchant.models.prod2vec_kernels import epoch
 from penchant.models.sessions import newest_sessions, sessions_of
@@ -103,16 +104,16 @@ class Prod2Vec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         self, early: "_Validation", start: F32, seed: int, progress: Progress
     ) -> tuple[int, dict[str, float]]:
         learner = _Learner(self, early.train, start, seed, self.epochs)
-        best, at = -1.0, 1
-        for e in range(1, self.epochs + 1):
-            loss = learner.step()
-            quality = early.ndcg(learner.vectors())
-            progress.advance(note=f"loss {loss:.4f}, NDCG@{_K} {quality:.4f}")
-            if quality > best:
-                best, at = quality, e
-            elif e - at >= self.patience:
-                break
-        return at, {f"validation_ndcg_at_{_K}": best}
+
+        def qualities() -> Iterator[float]:
+            for _ in range(self.epochs):
+                loss = learner.step()
+                quality = early.ndcg(learner.vectors())
+                progress.advance(note=f"loss {loss:.4f}, NDCG@{_K} {quality:.4f}")
+                yield quality
+
+        epochs, best = best_epochs(qualities(), self.patience)
+        return epochs, {f"validation_ndcg_at_{_K}": best}
 
 
 class _Learner:

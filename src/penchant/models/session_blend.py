@@ -23,7 +23,7 @@ from penchant.models.co_visitation import VisitFields, bits, most_near
 from penchant.models.co_visitation_kernels import BY_ITEM as OF_TRAILS
 from penchant.models.co_visitation_kernels import Trails, session_of
 from penchant.models.histories import above
-from penchant.models.next_click import NextClick, moment, newest, open_session
+from penchant.models.next_click import NextClick, moment, newest, session_asked
 from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
 from penchant.models.session_blend_kernels import (
@@ -188,12 +188,13 @@ class SessionBlendModel(NextClick):
         """Return the probability that each item is the next click (n,), NaN for what it does not give."""
         ways, state = self.recipe.ways, self.known.trails
         now = moment(query.now, float(state.clock[0]), ways.pace.window)
-        if query.history is not None:
-            session = open_session(query.history, ways.pace.session_gap, now, len(state.seen))
-        elif query.user >= 0:
-            session = readonly(session_of(state, ways.pace, query.user, now).view())
-        else:
-            session = readonly(np.zeros(0, np.int32))
+        session = session_asked(
+            query,
+            ways.pace.session_gap,
+            now,
+            len(state.seen),
+            remembered=lambda: session_of(state, ways.pace, query.user, now),
+        )
         found = np.empty(len(state.seen), np.float32)
         scores(self.known, ways, session, now, found)
         return found

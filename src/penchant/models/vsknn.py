@@ -20,7 +20,7 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
 from penchant.models.base import Card, Model, Query, card_for
 from penchant.models.histories import above, at_least
-from penchant.models.next_click import NextClick, moment, newest, open_session
+from penchant.models.next_click import NextClick, moment, newest, session_asked
 from penchant.models.next_click_kernels import WAYS
 from penchant.models.popularity import counted
 from penchant.models.turns import Turns
@@ -162,12 +162,13 @@ class VsKnnModel(NextClick):
         """Return what the neighbours say of every item (n,), NaN where they say nothing."""
         reach, n = self.recipe.reach, len(self.state.seen)
         now = moment(query.now, float(self.state.clock[0]), reach.window)
-        if query.history is not None:
-            session = open_session(query.history, reach.session_gap, now, n)
-        elif query.user >= 0:
-            session = readonly(session_of(self.state, reach, query.user, now).view())
-        else:
-            session = readonly(np.zeros(0, np.int32))
+        session = session_asked(
+            query,
+            reach.session_gap,
+            now,
+            n,
+            remembered=lambda: session_of(self.state, reach, query.user, now),
+        )
         found = np.empty(n, np.float32)
         scores(self.state, reach, session, now, found)
         return found

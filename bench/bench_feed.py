@@ -16,6 +16,7 @@ from bench.paired import versions
 from bench.synthetic import CACHE, interactions
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.kernel.progress import Silent
+from penchant.workspace.filters import PromotionNamed
 from penchant.workspace.service import Workspace
 from penchant.workspace.serving import Serving
 from penchant.workspace.settings import FILE
@@ -146,7 +147,7 @@ def large_catalogue(small_folder: Path, large_folder: Path, *, n_users: int, qui
             k=K,
             filters=["wanted"],
             filter_values={"most": [80.0]},
-            promotions=[("on_sale", 20)],
+            promotions=[PromotionNamed("on_sale", 20)],
         ),
     }
     gathered: dict[str, list[np.ndarray]] = {name: [] for name in sides}

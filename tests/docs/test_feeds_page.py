@@ -8,6 +8,7 @@ import pytest
 
 from penchant.data.events import Acted, AnyEvent, ItemPut
 from penchant.testing.clock import FakeClock
+from penchant.workspace.filters import PromotionNamed
 from penchant.workspace.service import Workspace
 from penchant.workspace.serving import Serving
 from penchant.workspace.settings import FILE
@@ -86,7 +87,9 @@ def test_every_example_feeds_somebody_and_a_stranger(serving: Serving) -> None:
 def test_the_requests_of_the_page_work(serving: Serving) -> None:
     few = serving.feed("home", "u1", k=5, filters=["in_stock", "cheap"], filter_values={"most": [20.0]})
     assert len(few.slots) == 5
-    put = serving.feed("home", "u1", k=10, promotions=[("cheap", 20)], filter_values={"most": [20.0]})
+    put = serving.feed(
+        "home", "u1", k=10, promotions=[PromotionNamed("cheap", 20)], filter_values={"most": [20.0]}
+    )
     assert [slot.source for slot in put.slots].count("promotion:cheap") == 2
     near = serving.feed("home", "u1", k=5, filters=["near"], filter_values={"lat": [50.0], "lon": [11.0]})
     assert [slot.item_id for slot in near.slots] == ["i02"]

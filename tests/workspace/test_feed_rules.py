@@ -212,7 +212,7 @@ def test_named_filters_take_values_and_promotions_take_places(serving: Serving) 
     assert items(serving, "plain", "f", filters=["red"]) == [0, 3, 6, 9, 12]
     below = {"filters": ["red", "below"], "filter_values": {"most": [5.0]}}
     assert items(serving, "plain", "f", **below) == [0, 3]
-    feed = serving.feed("plain", "f", k=10, promotions=[("red", 30)])
+    feed = serving.feed("plain", "f", k=10, promotions=[filters.PromotionNamed("red", 30)])
     promoted = [slot.item_id for slot in feed.slots if slot.source == "promotion:red"]
     assert promoted == [name(0), name(3), name(6)]
     two = serving.feed("plain", "f", k=10, promotions=[filters.PromotionNamed("red", count=2)])
@@ -237,7 +237,14 @@ def test_a_filter_is_compiled_once(serving: Serving, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(filters, "compile_filter", counted)
     for i in range(20):
         values = {"most": [float(i + 1)]}
-        serving.feed("plain", f"f{i}", k=5, filters=["below"], filter_values=values, promotions=[("red", 20)])
+        serving.feed(
+            "plain",
+            f"f{i}",
+            k=5,
+            filters=["below"],
+            filter_values=values,
+            promotions=[filters.PromotionNamed("red", 20)],
+        )
     assert len(texts) == len(set(texts)) == 2
 
 
@@ -245,12 +252,15 @@ def test_a_filter_is_compiled_once(serving: Serving, monkeypatch: pytest.MonkeyP
     ("more", "says"),
     [
         ({"filters": ["reed"]}, "there is no filter 'reed'. Did you mean 'red'?"),
-        ({"promotions": [("reed", 3)]}, "there is no filter 'reed'"),
+        ({"promotions": [filters.PromotionNamed("reed", 3)]}, "there is no filter 'reed'"),
         ({"filters": ["below"]}, "the filter needs a value for $most"),
         ({"filters": ["below"], "filter_values": {"mst": [1.0]}}, "needs a value for $most"),
         ({"filters": ["red"], "filter_values": {"most": [1.0]}}, "no filter of this request takes 'most'"),
         ({"filter_values": {"most": [1.0]}}, "no filter of this request takes 'most'"),
-        ({"promotions": [("red", 60), ("red", 50)]}, "ask for 110% of the places"),
+        (
+            {"promotions": [filters.PromotionNamed("red", 60), filters.PromotionNamed("red", 50)]},
+            "ask for 110% of the places",
+        ),
     ],
 )
 def test_wrong_filters_say_what_is_wrong(serving: Serving, more: dict[str, object], says: str) -> None:

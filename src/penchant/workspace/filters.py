@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
@@ -51,10 +51,6 @@ class PromotionNamed:
     count: int | None = None
 
 
-Named: TypeAlias = PromotionNamed | tuple[str, int]
-"""As `PromotionNamed`, or only the filter and the percentage."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedFilters:
     """The filters of ``penchant.toml`` with the values that one request gives their $parameters."""
@@ -73,9 +69,8 @@ class NamedFilters:
             raise InputError(f"there is no filter '{name}'.", fix=did_you_mean(name, list(self.expressions)))
         return FilterAsked(name=name, expression=expression, parameters=self.values)
 
-    def promotion(self, named: Named) -> PromotionAsked:
+    def promotion(self, asked: PromotionNamed) -> PromotionAsked:
         """Return a promotion of what a named filter keeps; raises as `filter` does."""
-        asked = PromotionNamed(*named) if isinstance(named, tuple) else named
         chosen = self.filter(asked.filter)
         return PromotionAsked(name=asked.filter, percent=asked.percent, count=asked.count, filter=chosen)
 
@@ -119,7 +114,7 @@ class FilterBook:
         request: Request,
         user: Mapping[str, Value],
         filters: Sequence[FilterAsked | str],
-        promotions: Sequence[PromotionAsked | Named] = (),
+        promotions: Sequence[PromotionAsked | PromotionNamed] = (),
     ) -> tuple[list[Filtered], list[Promotion]]:
         """Return filters and promotions, by name or in full, as rules for a request; raises as `rule`."""
         rules = [

@@ -25,7 +25,7 @@ from penchant.kernel.errors import InputError, NotFound, PenchantError
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.seeds import derive
 from penchant.models.base import Retriever, Similar
-from penchant.workspace.filters import FilterAsked, Named, NamedFilters, PromotionAsked, PromotionNamed
+from penchant.workspace.filters import FilterAsked, NamedFilters, PromotionAsked, PromotionNamed
 from penchant.workspace.personas import PersonaFeed, PersonaShare
 from penchant.workspace.registry import Registry
 from penchant.workspace.settings import Settings
@@ -92,7 +92,7 @@ class Serving:
         item_id: str | None = None,
         context: Mapping[str, str] | None = None,
         filters: Sequence[FilterAsked | str] = (),
-        promotions: Sequence[PromotionAsked | Named] = (),
+        promotions: Sequence[PromotionAsked | PromotionNamed] = (),
         filter_values: Mapping[str, Sequence[str | float]] | None = None,
         explain: bool = False,
     ) -> Feed:
@@ -355,7 +355,7 @@ class Serving:
         view: View,
         request: Request,
         filters: Sequence[FilterAsked | str],
-        promotions: Sequence[PromotionAsked | Named],
+        promotions: Sequence[PromotionAsked | PromotionNamed],
         values: Mapping[str, Sequence[str | float]],
     ) -> tuple[list[Filtered], list[Promotion]]:
         """Return the filters and promotions of the feed and of the request as rules for this request."""

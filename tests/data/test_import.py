@@ -92,6 +92,7 @@ BAD = {
     "future_time": f"u,i,{int(NOW + DAY + 1)},1",
     "not_a_number": "u,i,1600000000,many",
     "nan_value": "u,i,1600000000,NaN",
+    "too_large": "u,i,1600000000,-1e39",
     "id_too_long": f"u,{'i' * 257},1600000000,1",
     "ragged_line": "u,i,1600000000",
     "bad_quotes": '"u,i,1600000000,1',

@@ -103,6 +103,7 @@ def batch(**changes: object) -> bytes:
         (batch(timestamp=-5.0), "$.events[0].timestamp"),
         (batch().replace(b"1.0", b"1e999"), "$.events[0].timestamp"),
         (batch().replace(b"1.0", b"NaN"), "$"),
+        (batch(event_value=1e39), "$.events[0].event_value"),
         (batch().replace(b'"u"', b'"\\ud800"'), "$"),
         (batch(more=1), "$.events[0]"),
         (batch(properties={"a": {"b": 1}}), "$.events[0].properties[...]"),

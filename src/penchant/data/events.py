@@ -125,6 +125,9 @@ KINDS: dict[str, type[AnyEvent]] = {
 
 MAX_ID_CHARACTERS = 256
 
+MAX_VALUE = 3.4028234663852886e38
+"""The largest event value either side of zero: what single precision holds, as everything learns from it."""
+
 ANONYMOUS = "session:"
 
 

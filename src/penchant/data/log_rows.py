@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.data.eventlog import COLUMNS
-from penchant.data.events import KINDS, OUTCOMES, AnyEvent, ServedSlot, Value
+from penchant.data.events import KINDS, MAX_VALUE, OUTCOMES, Acted, AnyEvent, ServedSlot, Value
 from penchant.kernel.arrow import ArrowBatch, ArrowColumn, pc
 from penchant.kernel.errors import Defect, InputError
 
@@ -36,7 +36,8 @@ def checked(event: AnyEvent) -> tuple[bytes, AnyEvent]:
     """Return an event as JSON and as it will read back, after refusing what could not be.
 
     Raises:
-        InputError: the id is empty, the time is not finite, or a text or number has no JSON form.
+        InputError: the id is empty, the time is not finite, the value is beyond `MAX_VALUE`, or a text or
+            number has no JSON form.
     """
     where = f"event {event.event_id!r}"
     if not event.event_id:
@@ -47,11 +48,27 @@ def checked(event: AnyEvent) -> tuple[bytes, AnyEvent]:
             where=where,
             fix="Send seconds since 1970 UTC.",
         )
+    if isinstance(event, Acted):
+        check_value(event.event_value, where)
     try:
         encoded = _ENCODER.encode(event)
         return encoded, _EVENTS.decode(encoded)
     except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError) as error:
         raise InputError(f"it cannot be stored as JSON ({error}).", where=where) from error
+
+
+def check_value(value: float | None, where: str) -> None:
+    """Refuse an event value that single precision would make infinite; one that is infinite is no value.
+
+    Raises:
+        InputError: it is beyond `MAX_VALUE`.
+    """
+    if value is not None and MAX_VALUE < abs(value) < math.inf:
+        raise InputError(
+            f"event_value {value:g} is beyond single precision.",
+            where=where,
+            fix=f"Send a number from -{MAX_VALUE:.2g} to {MAX_VALUE:.2g}, or no event_value.",
+        )
 
 
 def decode(encoded: bytes) -> AnyEvent:
@@ -115,8 +132,8 @@ def conform(kind: str, batch: ArrowBatch) -> ArrowBatch:
     an ``event_value`` that is not finite is null.
 
     Raises:
-        InputError: an unknown kind or column, a missing or null id or time, a time that is not finite,
-            or properties or slots that are not JSON of the declared form.
+        InputError: an unknown kind or column, a missing or null id or time, a time that is not finite, a
+            value beyond `MAX_VALUE`, or properties or slots that are not JSON of the declared form.
     """
     if kind not in COLUMNS:
         raise InputError(f"no kind of event is called {kind!r}.", fix=f"Known: {', '.join(COLUMNS)}.")
@@ -150,6 +167,7 @@ def _conformed(kind: str, field: Any, batch: ArrowBatch) -> ArrowColumn:
         raise InputError("an event_id is empty.", where=where, fix="Leave it null to have one made.")
     if name == "event_value":
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, field.type))
+        check_value(pc.max(pc.abs(column)).as_py(), where)
     if kind == "responded" and name == "event_type":
         _check_outcomes(column, where)
     if name == "impression" and column.flatten().null_count:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from penchant.data.eventlog import COLUMNS
-from penchant.data.events import MAX_ID_CHARACTERS, OUTCOMES
+from penchant.data.events import MAX_ID_CHARACTERS, MAX_VALUE, OUTCOMES
 from penchant.data.quarantine import Fault, Reason
 from penchant.data.rows_properties import joined
 from penchant.data.rows_time import read_times, unit_of
@@ -165,6 +165,7 @@ _DETAILS: dict[Reason, str] = {
     "future_time": "{column} {value} lies in the future",
     "not_a_number": "{column} {value} is not a number",
     "nan_value": "{column} {value} is not a finite number",
+    "too_large": "{column} {value} is beyond single precision (3.4e38)",
     "wrong_type": "{column} has the wrong type",
     "id_too_long": f"{{column}} is longer than {MAX_ID_CHARACTERS} characters",
     "bad_impression": f"{{column}} has an item id that is empty or over {MAX_ID_CHARACTERS} characters",
@@ -226,9 +227,11 @@ def _numbers(column: Column, given: ArrowColumn) -> tuple[ArrowColumn, list[Mark
     except pa.ArrowInvalid:
         value, unreadable = _some_numbers(given)
     infinite = np.asarray(pc.invert(pc.is_finite(value)).fill_null(False))
+    large = np.asarray(pc.greater(pc.abs(value), MAX_VALUE).fill_null(False)) & ~infinite
     return value, [
         Mark(which=unreadable, reason="not_a_number", column=column.name),
         Mark(which=infinite, reason="nan_value", column=column.name),
+        Mark(which=large, reason="too_large", column=column.name),
     ]
 
 

@@ -7,7 +7,8 @@ from urllib.parse import unquote_to_bytes
 
 from litestar import Request
 
-from penchant.data.events import MAX_ID_CHARACTERS, AnyEvent
+from penchant.data.events import MAX_ID_CHARACTERS, Acted, AnyEvent
+from penchant.data.log_rows import check_value
 from penchant.feed.filter_parse import parse_values
 from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
@@ -101,7 +102,7 @@ def check_number(n: int, most: int, where: str, setting: str) -> None:
 
 
 def check_events(events: Sequence[AnyEvent], *, now: float) -> None:
-    """Refuse ids that are empty or too long and times that are not seconds or in the future.
+    """Refuse ids that are empty or too long, times that are no seconds or in the future, too large values.
 
     Raises:
         InputError: the first that is wrong, with its place in the batch.
@@ -120,3 +121,5 @@ def check_events(events: Sequence[AnyEvent], *, now: float) -> None:
                 where=f"$.events[{i}].timestamp",
                 fix="Divide by 1000 if these are milliseconds." if event.timestamp > 1e11 else None,
             )
+        if isinstance(event, Acted):
+            check_value(event.event_value, f"$.events[{i}].event_value")

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from penchant.data.eventlog import COLUMNS, EventLog
 from penchant.data.events import (
+    MAX_VALUE,
     Acted,
     ActionPut,
     AnyEvent,
@@ -191,6 +193,7 @@ class LogContract:
             Acted(event_id="x", timestamp=float("nan"), user_id="u", item_id="i"),
             Acted(event_id="", timestamp=1.0, user_id="u", item_id="i"),
             Acted(event_id="x", timestamp=1.0, user_id="\ud800", item_id="i"),
+            Acted(event_id="x", timestamp=1.0, user_id="u", item_id="i", event_value=-1e39),
             ItemPut(event_id="x", timestamp=1.0, item_id="i", properties={"n": cast("Any", {"a": 1})}),
         ],
     )
@@ -241,4 +244,16 @@ class LogContract:
         log.append_bulk("acted", [rows])
         values = [event.event_value for _, event in everything(log) if isinstance(event, Acted)]
         assert values == [None, None]
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_value_that_single_precision_cannot_hold_is_refused(self, log: EventLog, sign: int) -> None:
+        def rows(value: float) -> ArrowBatch:
+            return actions([("u", "i", 1.0)]).append_column("event_value", pa.array([value]))
+
+        with pytest.raises(InputError, match=r"beyond single precision.*Send a number"):
+            log.append_bulk("acted", [rows(sign * 1e39)])
+        log.append_bulk("acted", [rows(sign * MAX_VALUE)])
+        (event,) = (event for _, event in everything(log))
+        assert isinstance(event, Acted)
+        assert event.event_value == sign * float(np.finfo(np.float32).max)
         assert {kind_of(event) for _, event in log.tail(0)} == {"acted"}

@@ -38,6 +38,25 @@ def error_of(answer: Any) -> dict[str, Any]:
     return body["error"]
 
 
+@pytest.mark.parametrize(
+    ("body", "message", "fix"),
+    [
+        ({"evnts": []}, "unknown field 'evnts'.", "Did you mean 'events'?"),
+        (
+            {"events": [{"kind": "acted", "user_id": "u"}]},
+            "the field 'event_id' is missing.",
+            "Needed: event_id, timestamp, user_id, item_id.",
+        ),
+        ({"events": [{"kind": "actd"}]}, "there is no such choice.", "Did you mean 'acted'?"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_told_what_would(
+    client: TestClient, body: object, message: str, fix: str
+) -> None:
+    error = error_of(client.post("/v1/events", content=msgspec.json.encode(body)))
+    assert (error["message"], error["fix"]) == (message, fix)
+
+
 def test_the_wire_shape_of_an_error_is_pinned(client: TestClient) -> None:
     assert client.get("/v1/feeds/home/u?kk=1").content == (
         b'{"error":{"code":"input_error","message":"unknown query parameter.","where":"kk",'

@@ -19,6 +19,7 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 
 from penchant.kernel.errors import InputError
+from penchant.kernel.names import did_you_mean
 
 MAX_CHARACTERS = 2_500
 MAX_DEPTH = 40
@@ -55,6 +56,7 @@ STRING: /"(\\.|[^"\\])*"/
 %ignore /\s+/
 """
 
+_TABLES = ("Items", "Interactions", "Users", "CurrentUser", "Actions", "Action_Interactions")
 _OTHER_NAMES = {"action": "actions"}  # Amazon's own examples say both
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -198,8 +200,12 @@ class _Build(Transformer[Token, Any]):
         return Distance(latitude=latitude, longitude=longitude, to=(a, b))
 
     def field(self, table: Token, name: Token) -> Field:
-        of = table.lower()
-        return Field(table=_OTHER_NAMES.get(of, of), name=str(name), column=table.column or 1)
+        of = _OTHER_NAMES.get(table.lower(), table.lower())
+        if of not in [known.lower() for known in _TABLES]:
+            raise InputError(
+                f"at column {table.column}: there is no table '{table}'.", fix=did_you_mean(table, _TABLES)
+            )
+        return Field(table=of, name=str(name), column=table.column or 1)
 
     def string(self, token: Token) -> Constant:
         return Constant(value=_unquoted(token))
@@ -229,7 +235,8 @@ def parse_filter(text: str) -> tuple[Clause, ...]:
     """Parse an expression.
 
     Raises:
-        InputError: it is empty, too long, too deeply nested or not of the language; says at which column.
+        InputError: it is empty, too long, too deeply nested, not of the language, or names a table that there
+            is not; says at which column.
     """
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"a filter has at most {MAX_CHARACTERS} characters, this one {len(text)}.")
@@ -240,6 +247,8 @@ def parse_filter(text: str) -> tuple[Clause, ...]:
     except UnexpectedInput as error:
         raise InputError(_complaint(error, text)) from None
     except VisitError as error:
+        if isinstance(error.orig_exc, InputError):
+            raise error.orig_exc from None
         raise InputError(f"the filter has a value out of range: {error.orig_exc}.") from None
 
 

@@ -1,6 +1,5 @@
 """The HTTP service of a workspace: Litestar with msgspec types, so the OpenAPI schema is the code's own."""
 
-import re
 import time
 from importlib.metadata import version
 from typing import Any, final
@@ -28,9 +27,9 @@ from penchant.http.personalize.routes import Personalize
 from penchant.http.personas import PERSONA_ROUTES
 from penchant.http.routes import ROUTES
 from penchant.kernel.errors import InputError
+from penchant.kernel.misfit import misfit
 from penchant.workspace.service import Workspace
 
-_PATH = re.compile(r"(.*?) - at `(.*)`$", re.DOTALL)
 _DESCRIPTION = """
 Feeds, similar items and rankings of one Penchant workspace, and the events they learn from.
 
@@ -53,12 +52,18 @@ class StrictRequest(Request[Any, Any, State]):
         """
         field = self.route_handler.parsed_data_field
         kind = Any if field is None else field.annotation
+        body = await self.body()
         try:
-            return msgspec.json.decode(await self.body(), type=kind)
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError as error:
+            try:
+                raw = msgspec.json.decode(body)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):  # what stands behind the first fault
+                raw = None
+            found = misfit(error, raw, kind)
+            raise InputError(f"{found.what}.", where=f"${found.place}", fix=found.fix or None) from error
         except msgspec.DecodeError as error:
-            found = _PATH.match(str(error))
-            what, where = (found[1], found[2]) if found else (str(error), "$")
-            raise InputError(f"{what}.", where=where) from error
+            raise InputError(f"{error}.", where="$") from error
         except (UnicodeError, RecursionError) as error:
             raise InputError("the body is not UTF-8 JSON of a sane depth.", where="$") from error
 

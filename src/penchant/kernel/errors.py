@@ -28,7 +28,7 @@ class PenchantError(Exception):
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
         self.where = where
-        self.fix = fix
+        self.fix = fix or None
         place = f"{where}: " if where else ""
         remedy = f" {fix}" if fix else ""
         super().__init__(f"{place}{what}{remedy}")

@@ -101,7 +101,7 @@ class FilterBook:
         """
         columns = self.columns.current(request.now)
         with self._lock:
-            filter_ = self._compiled(asked.expression, columns)
+            filter_ = self._compiled(asked, columns)
             everyone = None if filter_.by_request else self._mask(filter_, columns)
         facts = Facts(history=request.history, user=user, parameters=asked.parameters, now=request.now)
         # Decided on nothing, so that what is wrong with the request is its own error and not a stage's.
@@ -132,14 +132,17 @@ class FilterBook:
         rule = self.rule(asked.filter, request, user)
         return Promotion(name=asked.name, percent=asked.percent, count=asked.count, rule=rule)
 
-    def _compiled(self, expression: str, columns: Columns) -> Filter:
-        found = self._filters.get(expression)
+    def _compiled(self, asked: FilterAsked, columns: Columns) -> Filter:
+        found = self._filters.get(asked.expression)
         if found is None:
-            found = compile_filter(expression, columns)
+            try:
+                found = compile_filter(asked.expression, columns)
+            except InputError as error:
+                raise InputError(error.what, where=f"filter '{asked.name}'", fix=error.fix) from None
             if found.target != self._target:
                 wanted, given = self._target.capitalize(), found.target.capitalize()
                 raise InputError(f"here a filter is by {wanted}ID, not by {given}ID.")
-            self._filters[expression] = found
+            self._filters[asked.expression] = found
             if len(self._filters) > _KEPT:
                 self._filters.popitem(last=False)
         return found

@@ -8,7 +8,7 @@ are inverse to each other.
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -91,7 +91,7 @@ class PersonalizeSettings(Section, frozen=True, kw_only=True):
 class EvaluationSettings(Section, frozen=True, kw_only=True):
     """``[evaluation]``."""
 
-    protocol: Annotated[str, Meta(pattern="^(time|last|user)$")] = "time"
+    protocol: Literal["time", "last", "user"] = "time"
     k: Annotated[int, Meta(ge=1, le=1000)] = 10
 
 

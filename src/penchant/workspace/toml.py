@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from msgspec import inspect
 
 from penchant.kernel.errors import InputError
-from penchant.kernel.names import did_you_mean
+from penchant.kernel.misfit import misfit
 
-_AT = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$(?P<at>.*)`)?", re.DOTALL)
-_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_TYPE = re.compile(r"`([a-z]+)`")
+_TOML = {
+    "object": "a table",
+    "array": "a list",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+"""How TOML's people call the types of msgspec."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -27,52 +34,16 @@ def checked(raw: object, type_: Any, *, where: str, path: str, also: tuple[str, 
     try:
         return msgspec.convert(raw, type_)
     except msgspec.ValidationError as error:
-        found = _AT.fullmatch(str(error))
-        what, at = (found["what"], found["at"] or "") if found else (str(error), "")
-    given, info, place = _follow(raw, inspect.type_info(type_), at)
-    full = f"{path}{place}"
-    unknown = _UNKNOWN.search(what)
-    if unknown:
-        names = (*_keys(info), *(() if place else also))
-        raise InputError(
-            f"unknown key '{full}.{unknown[1]}'.", where=where, fix=did_you_mean(unknown[1], names)
-        )
-    whole = isinstance(given, dict | list) and not at.endswith("[...]")
-    shown = "" if whole else f" {given!r} is not accepted:"
-    raise InputError(f"{full}:{shown} {what[:1].lower()}{what[1:]}.", where=where)
-
-
-def _follow(raw: object, info: inspect.Type, at: str) -> tuple[object, inspect.Type, str]:
-    """Follow msgspec's path (``.port``, ``[0]``, ``[...]``) to the value, its type and its place."""
-    place = ""
-    for name, index in _STEP.findall(at):
-        info = _variant(info, raw)
-        if name:
-            raw = cast("dict[str, object]", raw).get(name) if isinstance(raw, dict) else raw
-            fields = info.fields if isinstance(info, inspect.StructType) else ()
-            info = next((f.type for f in fields if f.encode_name == name), inspect.AnyType())
-            place += f".{name}"
-        elif index.isdigit() and isinstance(raw, list):
-            raw = cast("list[object]", raw)[int(index)]
-            info = info.item_type if isinstance(info, inspect.ListType) else inspect.AnyType()
-            place += f"[{index}]"
-        else:
-            info = info.value_type if isinstance(info, inspect.DictType) else inspect.AnyType()
-    return raw, _variant(info, raw), place
-
-
-def _variant(info: inspect.Type, raw: object) -> inspect.Type:
-    """Return the struct of a tagged union that ``raw`` chose by its tag."""
-    if isinstance(info, inspect.UnionType) and isinstance(raw, dict):
-        table = cast("dict[str, object]", raw)
-        for one in info.types:
-            if isinstance(one, inspect.StructType) and one.tag_field and table.get(one.tag_field) == one.tag:
-                return one
-    return info
-
-
-def _keys(info: inspect.Type) -> tuple[str, ...]:
-    return tuple(f.encode_name for f in info.fields) if isinstance(info, inspect.StructType) else ()
+        found = misfit(error, raw, type_, also=also)
+    full = path + found.place.replace("[...]", "")
+    if found.unknown is not None:
+        raise InputError(f"unknown key '{full}.{found.unknown}'.", where=where, fix=found.fix)
+    if found.missing is not None:
+        raise InputError(f"{full}: the key '{found.missing}' is missing.", where=where, fix=found.fix)
+    whole = isinstance(found.given, dict | list) and not found.place.endswith("[...]")
+    shown = "" if whole else f" {found.given!r} is not accepted:"
+    what = _TYPE.sub(lambda name: _TOML.get(name[1], name[0]), found.what)
+    raise InputError(f"{full}:{shown} {what}.", where=where, fix=found.fix)
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:

@@ -193,12 +193,14 @@ def test_json_and_text_say_the_same() -> None:
     table = board.rows()
     assert [row[0] for row in table[1:]] == [e.name for e in board.entries]
     assert {len(row) for row in table} == {len(table[0])}
-    text = board.text()
+    text = board.text(10_000)
     for entry in board.entries:
         assert f"{entry.metrics['ndcg_at_10']:.4f}" in text
-    assert board.fingerprint in text
+    assert board.fingerprint[:12] in text
     assert board.description in text
-    assert all(check in text for check in board.audit)
+    assert f"{len(board.audit)} checks for leaks passed." in text
+    unchecked = msgspec.structs.replace(board, audit=[*board.audit, "NOT checked: the weather"]).text(10_000)
+    assert f"{len(board.audit)} checks for leaks passed. NOT checked: the weather." in unchecked
     beyond = board.beyond_rows()
     assert [row[0] for row in beyond[1:]] == [e.name for e in board.entries]
     assert [head.partition("@")[0] for head in beyond[0][1:5]] == [
@@ -208,6 +210,18 @@ def test_json_and_text_say_the_same() -> None:
         "distance",
     ]
     assert beyond[1][1] == f"{board.entries[0].metrics['gini_at_10']:.4f}"
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_the_text_fits_a_terminal_and_repeats_the_names(width: int) -> None:
+    board = evaluate({"together": Together()}, random_snapshot(1))
+    lines = board.text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    shown = " ".join(lines).split()
+    heads = [*board.rows()[0], *board.beyond_rows()[0], *board.difference_rows()[0]]
+    assert all(word in shown for head in heads for word in head.split())
+    numbers = [cell for row in (*board.rows()[1:], *board.beyond_rows()[1:]) for cell in row[3:]]
+    assert all(word in shown for cell in numbers for word in cell.split())
 
 
 class Mute(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +255,7 @@ class MuteModel:
 def test_recipes_that_give_no_items_are_named_and_left_out() -> None:
     board = evaluate({"mute": Mute(), "together": Together()}, random_snapshot(1))
     assert board.left_out == ["mute"]
-    assert "left out, for they give no items: mute" in board.text()
+    assert "Left out, for they give no items: mute." in board.text()
     assert "mute" not in {e.name for e in board.entries}
 
 

@@ -131,7 +131,7 @@ class Tour:
         self._tell(lambda: show_cards(here, list(workspace.settings.recipes), cards))
         with self._step("Evaluate them: learn before one moment, test on what followed") as progress:
             board = workspace.evaluate("time", progress=progress)
-        self._tell(lambda: here.say(board.text()))
+        self._tell(lambda: here.say(board.text(here.out.width)))
         with self._step("Make one household's feed"):
             sample = take_sample(workspace, k=_SHOWN)
         self._tell(lambda: show_sample(here, sample))

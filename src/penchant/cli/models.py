@@ -61,7 +61,7 @@ def evaluate(
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
         board = workspace.evaluate(protocol, progress=progress)
-    here.answer(board, lambda: here.say(board.text()))
+    here.answer(board, lambda: here.say(board.text(here.out.width)))
 
 
 def tune(

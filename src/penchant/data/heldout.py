@@ -12,6 +12,9 @@ from penchant.data.snapshot import Snapshot
 from penchant.kernel.arrays import AnyArray, Bools, Csr, Rows, readonly
 from penchant.kernel.errors import Defect, InputError
 
+UNCHECKED = "NOT "
+"""How a line of `Split.audit` begins that says what was not checked."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
@@ -187,10 +190,13 @@ def _covers(truth: AnyArray, others: AnyArray) -> bool:
 def _unchecked(split: Split, cut: float | None) -> tuple[str, ...]:
     notes: list[str] = []
     if len(split.train.user_table.column_names) > 1 or len(split.train.item_table.column_names) > 1:
-        notes.append("NOT checked: properties of users and items carry no time and may know the future")
+        notes.append(
+            f"{UNCHECKED}checked: properties of users and items carry no time and may know the future"
+        )
     if cut is None:
         notes.append(
-            "NOT so by design: other users' interactions after a request's moment are in the training part"
+            f"{UNCHECKED}so by design: other users' interactions after a request's moment are in the "
+            "training part"
         )
     return tuple(notes)
 

@@ -70,9 +70,9 @@ def time_split(
             protocol="time",
             parameters={"at": at, "new_only": new_only, "event_types": sorted(event_types)},
             description=(
-                f"global cut at {_date(at)}, {n_train} of {len(events)} interactions before it; warm users; "
-                f"truth: {'items new to the user' if new_only else 'all items, repeats included'}{wanted}, "
-                f"known in train; {'seen items excluded' if new_only else 'nothing excluded'}"
+                f"cut at {_date(at)}, {n_train:,} of {len(events):,} interactions before it; users active on "
+                f"both sides; to find: {'items new to the user' if new_only else 'all items, repeats too'}"
+                f"{wanted}, known in training; {'seen items' if new_only else 'none'} left out of the answers"
             ),
             train=train,
             truth=truth,
@@ -212,7 +212,7 @@ def random_split(
 
 
 def _date(at: float) -> str:
-    return str(np.datetime64(int(at * 1000), "ms")) + "Z"
+    return str(np.datetime64(int(at), "s")).replace("T", " ") + " UTC"
 
 
 def _of_types(events: Interactions, names: Sequence[str]) -> Bools:

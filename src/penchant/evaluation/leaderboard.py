@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import wrap
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from penchant.data.heldout import UNCHECKED
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split
 from penchant.evaluation.intervals import (
@@ -107,16 +109,42 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
         return [heads, *([e.name, *row] for e, row in zip(self.entries, numbers, strict=True))]
 
-    def text(self) -> str:
-        """Return the whole in plain lines: protocol, audit, tables, and what the first beats for sure."""
-        lines = [f"{self.protocol}: {self.description}"]
-        lines.append(f"{self.requests:,} requests, {self.items:,} items, fingerprint {self.fingerprint}")
-        lines.append(f"audit: {'; '.join(self.audit)}")
-        lines += ["", *_aligned(self.rows()), "", *_aligned(self.beyond_rows()), ""]
-        lines += [_sentence(d, self.level) for d in self.differences if d.first == self.entries[0].name]
+    def difference_rows(self) -> list[list[str]]:
+        """Return by how much the first beats each other as text: headings, then a row each."""
+        own = [d for d in self.differences if d.first == self.entries[0].name]
+        return [
+            [f"{self.entries[0].name} against", f"NDCG@{self.k}", f"{self.level:.0%} interval", "p", ""],
+            *(
+                [
+                    d.second,
+                    f"{d.mean:+.4f}",
+                    f"{d.low:+.4f} to {d.high:+.4f}",
+                    f"{d.p_holm:.4f}",
+                    self._sure(d),
+                ]
+                for d in own
+            ),
+        ]
+
+    def text(self, width: int = 160) -> str:
+        """Return the whole in plain lines of ``width`` characters: protocol, audit, tables, differences."""
+        asked = [check for check in self.audit if not check.startswith(UNCHECKED)]
+        facts = [
+            f"Protocol {self.protocol}: {self.description}.",
+            f"{self.requests:,} requests, {self.items:,} items, fingerprint {self.fingerprint[:12]}.",
+            f"Audit: {len(asked)} checks for leaks passed. "
+            + " ".join(f"{check}." for check in self.audit if check not in asked),
+        ]
+        lines = [line for fact in facts for line in wrap(fact, width)]
+        both = [[*row, *more[1:]] for row, more in zip(self.rows(), self.beyond_rows(), strict=True)]
+        lines += [*_aligned(both, width), *_aligned(self.difference_rows(), width)]
+        lines += wrap("Differences are paired by user; p is after Holm's correction.", width)
         if self.left_out:
-            lines.append(f"left out, for they give no items: {', '.join(self.left_out)}")
+            lines += wrap(f"Left out, for they give no items: {', '.join(self.left_out)}.", width)
         return "\n".join(lines)
+
+    def _sure(self, difference: Difference) -> str:
+        return "" if difference.low > 0 and difference.p_holm < 1 - self.level else "may be chance"
 
     def json(self) -> bytes:
         """Return all of it as JSON."""
@@ -305,22 +333,21 @@ def _table(found: list[_Measured], split: Split, *, k: int, seed: int, left_out:
     )
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
-    """Return the lines of a table, names to the left and numbers to the right."""
+def _aligned(table: list[list[str]], width: int) -> list[str]:
+    """Return the lines of a table, an empty one first: names to the left, numbers to the right.
+
+    A table that is wider than ``width`` goes on below, with the names again.
+    """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in table
-    ]
-
-
-def _sentence(difference: Difference, level: float) -> str:
-    """Say one difference in plain words."""
-    d = difference
-    sure = "" if d.low > 0 and d.p_holm < 1 - level else ": not certain"
-    return (
-        f"{d.first} - {d.second}: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] {d.metric}, "
-        f"p {d.p_holm:.4f} after Holm{sure}"
-    )
+    pieces: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        if pieces[-1] and widths[0] + sum(widths[i] + 2 for i in (*pieces[-1], column)) > width:
+            pieces.append([])
+        pieces[-1].append(column)
+    lines: list[str] = []
+    for piece in pieces:
+        lines.append("")
+        for row in table:
+            cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in piece)]
+            lines.append("  ".join(cells).rstrip())
+    return lines

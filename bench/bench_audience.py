@@ -10,12 +10,12 @@ from bench.audience_tasks import SPLITS, Task, measure, splits, tasks
 from bench.paired import versions
 from penchant.audiences.coupang import Coupang, distances, divergences, select
 from penchant.audiences.ensemble import Ensemble, score
-from penchant.audiences.pool import pool_of
+from penchant.audiences.pool import Population, pool_of
 from penchant.features.codes import CodeStore, code_features
 from penchant.features.matrix import Features, hidden_columns
 from penchant.features.purchase import PurchaseFeatures
 from penchant.features.purchase_matrix import compute, purchase_table
-from penchant.features.taste import taste
+from penchant.features.taste import item_rows, taste
 from penchant.kernel.arrays import F32, F64, Rows
 from penchant.kernel.errors import InputError
 from penchant.kernel.seeds import derive
@@ -39,19 +39,19 @@ class Prepared:
         self.codes = store.among(task.candidates)
         self.allowed = np.ones(len(whole), bool)
         self.allowed[hidden_columns(whole.book, task.hide)] = False
+        hide, rows = task.hide, task.candidates
         self.taste: F32 = taste(
-            task.snapshot,
-            column="product_type",
-            category="category",
-            hide=task.hide,
-            rows=task.candidates,
+            task.snapshot, column="product_type", category="category", hide=hide, rows=rows
         )
+        self.items = item_rows(task.snapshot, category="category", hide=hide, rows=rows)
         self.spend = np.nan_to_num(whole.column("aas000")[task.candidates]).astype(np.float64)
 
     def auto(self, known: Rows, seed: int) -> F64:
         seeds = np.searchsorted(self.task.candidates, known).astype(np.int32)
         pool = pool_of(self.codes, self.taste, seeds, allowed=self.allowed)
-        return score(pool, Ensemble(), rng=derive(seed, "auto", self.task.name))[0]
+        everybody = Population(codes=self.codes, seeds=seeds, taste=self.taste, items=self.items)
+        rng = derive(seed, "auto", self.task.name)
+        return score(pool, Ensemble(), rng=rng, population=everybody)[0]
 
     def coupang(self, known: Rows, seed: int) -> F64:
         js = divergences(self.features, known, self.task.candidates)

@@ -71,7 +71,7 @@ def shop() -> Snapshot:
     return build_snapshot(table, items=catalogue, users=people)
 
 
-QUICK = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1)
+QUICK = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1, affinity_repeats=1)
 Grow = Callable[..., Audience]
 
 

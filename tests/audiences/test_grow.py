@@ -5,15 +5,17 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from penchant.audiences import ensemble
 from penchant.audiences.ensemble import Ensemble
 from penchant.audiences.grow import grow
-from penchant.audiences.learners import Additive, forest_of, gather
-from penchant.audiences.pool import mid_ranks, pool_of
+from penchant.audiences.learners import Additive, Leaning, forest_of, gather
+from penchant.audiences.nearness import nearness
+from penchant.audiences.pool import Population, mid_ranks, pool_of
 from penchant.features.codes import CodeStore, code_features
 from penchant.features.matrix import FeatureName, Features
-from penchant.features.taste import axes_of
+from penchant.features.taste import affinity_of, axes_of
 from penchant.kernel.errors import InputError
 from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Silent
@@ -79,6 +81,79 @@ def test_an_additive_model_sums_its_tables() -> None:
     assert np.array_equal(gather(codes, places, users), codes[np.ix_(places, users)])
 
 
+def test_a_leaning_model_sees_directions_only() -> None:
+    rng = derive(2, "leaning")
+    codes = rng.integers(0, 8, (5, 1500)).astype(np.uint8)
+    codes[:3, 0] = 0  # has none of the three
+    weight, slope, table = rng.random((3, 8)), rng.normal(size=3), rng.normal(size=(2, 8))
+    weight[:, 0] = 0
+    model = Leaning(
+        columns=np.arange(5, dtype=np.int32),
+        lean=weight * slope[:, None],
+        square=weight**2,
+        table=table,
+        offset=0.5,
+    )
+    rows = np.array([weight[i, codes[i]] for i in range(3)])
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-12)
+    expected = 0.5 + slope @ unit + table[0, codes[3]] + table[1, codes[4]]
+    np.testing.assert_allclose(model.score(codes, np.zeros((1500, 0), np.float32)), expected, rtol=1e-9)
+
+
+def test_affinity_is_each_category_regressed_on_the_others(store: CodeStore) -> None:
+    """What EASE computes at once, one ridge regression a category (Steck 2019)."""
+    usable = np.array([f.category != "c7" for f in store.book], bool)
+    affinity = affinity_of(store, usable)
+    assert {store.book[j].category for j in affinity.columns} == {f"c{c}" for c in range(CATEGORIES)} - {"c7"}
+    codes = store.codes[affinity.columns]
+    rows = np.take_along_axis(affinity.weight, codes, axis=1).T.astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    penalty = 2 * (rows**2).sum(0).mean() * np.eye(rows.shape[1] - 1)
+    expected = affinity.of(codes)
+    for j in range(rows.shape[1]):
+        others = np.delete(rows, j, axis=1)
+        slope = np.linalg.solve(others.T @ others + penalty, others.T @ rows[:, j])
+        np.testing.assert_allclose(expected[:, j], others @ slope, atol=1e-5)
+
+
+def test_affinity_is_learned_from_codes_as_the_model_reads_them(store: CodeStore) -> None:
+    pool = pool_of(store, tastes(store), np.arange(0, 400, 4, dtype=np.int32))
+    only = Ensemble(trees=False, linear=False, tastes=False)
+    _, each = ensemble.score(pool, only, rng=derive(0, "g"))
+    assert set(each) == {"affinity"}
+    hidden = np.setdiff1d(np.arange(400), pool.seeds)
+    assert np.median(each["affinity"][hidden]) > 0.8
+    whole = np.array([f.code == 0 for f in store.book], bool)  # no category may be read
+    account = pool_of(store, tastes(store), pool.seeds, allowed=whole)
+    assert set(ensemble.score(account, only, rng=derive(0, "g"))[1]) == {"trees"}
+
+
+def test_nearness_leaves_out_the_one_it_scores() -> None:
+    rng = derive(4, "near")
+    items = (rng.random((60, 30)) < 0.2) * rng.random((60, 30))
+    items[5] = 0  # took nothing
+    items /= np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
+    is_seed = np.arange(60) < 15
+    learned, weight = np.arange(0, 15, 2, dtype=np.int32), rng.random(8) + 0.5
+    found = nearness(sp.csr_array(items), is_seed, learned, weight)
+    for user in range(60):
+        mine, others = learned != user, ~is_seed & (np.arange(60) != user)
+        seeds = np.average(items[learned[mine]], axis=0, weights=weight[mine])
+        assert found[user] == pytest.approx(items[user] @ (seeds - items[others].mean(0)), abs=1e-6)
+    assert found[5] == 0
+
+
+def test_items_count_half_where_they_are_at_hand(store: CodeStore) -> None:
+    seeds = np.arange(0, 400, 4, dtype=np.int32)
+    taken = sp.csr_array(np.eye(2, dtype=np.float32)[(np.arange(N) >= 400).astype(int)])
+    pool = pool_of(store, tastes(store), seeds)
+    everybody = Population(codes=store, seeds=seeds, taste=pool.taste, items=taken)
+    config = Ensemble(trees=False, linear=False, tastes=False, affinity_repeats=1)
+    mean, each = ensemble.score(pool, config, rng=derive(0, "h"), population=everybody)
+    assert each["items"][:400].min() > each["items"][400:].max()
+    np.testing.assert_allclose(mean, (each["affinity"] + each["items"] / 2) / 1.5, rtol=1e-12)
+
+
 def test_blocks_do_not_change_a_score(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(store, tastes(store), np.arange(0, 400, 4, dtype=np.int32))
     whole, _ = ensemble.score(pool, Ensemble(tree_bags=1), rng=derive(0, "a"))
@@ -120,24 +195,24 @@ def test_hidden_categories_are_in_no_taste(store: CodeStore) -> None:
 
 
 def test_learners_by_the_length_of_the_list(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1)
-    alone = Ensemble(tree_bags=1, trees=False, tastes=False)
+    quick = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1, affinity_repeats=1)
+    alone = Ensemble(tree_bags=1, trees=False, tastes=False, affinity=False)
     few = pool_of(store, tastes(store), np.arange(0, 400, 16, dtype=np.int32))
     assert set(ensemble.score(few, alone, rng=derive(0, "e"))[1]) == {"trees"}  # 25 seeds: never linear alone
     mean, each = ensemble.score(few, quick, rng=derive(0, "e"))
-    assert set(each) == {"trees", "linear", "taste"}
-    by_hand = (each["trees"] / 2 + each["linear"] + each["taste"]) / 2.5
+    assert set(each) == {"trees", "linear", "taste", "affinity"}
+    by_hand = (each["trees"] / 2 + each["linear"] / 2 + each["taste"] + each["affinity"]) / 3
     np.testing.assert_allclose(mean, by_hand, rtol=1e-12)
     monkeypatch.setattr(ensemble, "SHORT", 10)
     mean, each = ensemble.score(few, Ensemble(tree_bags=1, folds=2), rng=derive(0, "e"))
-    np.testing.assert_allclose(mean, sum(each.values()) / 3, rtol=1e-12)
+    np.testing.assert_allclose(mean, sum(each.values()) / 4, rtol=1e-12)
 
 
 def test_repeats_make_a_short_lists_ranking_depend_less_on_chance(store: CodeStore) -> None:
     pool = pool_of(store, tastes(store), np.arange(0, 400, 16, dtype=np.int32))
 
     def agreement(repeats: int) -> float:
-        config = Ensemble(trees=False, linear=False, taste_repeats=repeats)
+        config = Ensemble(trees=False, linear=False, affinity=False, taste_repeats=repeats)
         one, other = (ensemble.score(pool, config, rng=derive(0, name))[0] for name in ("f", "g"))
         return float(np.corrcoef(one, other)[0, 1])
 

@@ -25,7 +25,7 @@ from penchant.kernel.seeds import derive
 
 N, CLIMBERS, END = 900, 200, 1_700_000_000.0
 FEATURES = PurchaseFeatures(profile=("sex",))
-QUICK = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1)
+QUICK = Ensemble(tree_bags=1, short_folds=2, linear_repeats=1, taste_repeats=1, affinity_repeats=1)
 
 
 def ids(rows: np.ndarray) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The default method: three learners, none of which scores a user it learned from.
+"""The default method: five learners, none of which scores a user it learned from.
 
 Positive-unlabelled learning by bagging (Mordelet and Vert 2014): a classifier of seeds against a random part
 of the others, repeated, every user scored only by those that did not see it. One seed list then gives both
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from penchant.audiences.learners import Additive, Model, forest_of, gather
+from penchant.audiences.learners import Additive, Leaning, Model, forest_of, gather
+from penchant.audiences.nearness import nearness
 from penchant.audiences.pool import Pool, Population
-from penchant.features.taste import Axes
+from penchant.features.taste import Axes, affinity_of
 from penchant.kernel.arrays import F32, F64, U8, AnyArray, Rows, readonly
 from penchant.kernel.progress import Progress, Silent
 
@@ -31,24 +32,32 @@ Fit: TypeAlias = Callable[[Pool, Rows, int], Model]
 class Ensemble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which learners, and how hard each is held back.
 
-    ``unlabelled`` and ``positives`` bound what one model learns from. The values were chosen by
-    cross-validation within seed lists.
+    ``trees`` and ``linear`` see all features, ``tastes`` the dimensions of taste, ``affinity`` how much of
+    each category the others let expect, ``items`` single items where they are at hand. ``unlabelled`` and
+    ``positives`` bound what one model learns from. The values were chosen by cross-validation within seed
+    lists, and on lists that no benchmark measures.
     """
 
     trees: bool = True
     linear: bool = True
     tastes: bool = True
+    affinity: bool = True
+    items: bool = True
     tree_bags: int = 5  # each two models, on the two halves of everybody
     tree_features: int = 60
     tree_rounds: int = 80
     linear_features: int = 2000
     linear_c: float = 1e-4
     taste_c: float = 1e-3
+    affinity_c: float = 1e-3
     folds: int = 5
     short_folds: int = 10  # of short lists, as all that follows
     linear_repeats: int = 2
     taste_repeats: int = 5
+    affinity_repeats: int = 2
     tree_weight: float = 0.5  # of the trees' ranks in the mean, as each tree sees half of the seeds
+    linear_weight: float = 0.5
+    items_weight: float = 0.5  # of any list, as it weighs no item by what tells the seeds apart
     unlabelled: int = 20_000
     positives: int = 20_000
 
@@ -69,6 +78,29 @@ def score(
     if population is None:
         population = Population(codes=pool.codes, seeds=pool.seeds, taste=pool.taste)
     quiet = Silent() if progress is None else progress
+    fitted: dict[str, list[Fold]] = {}
+    for name, (fit, folds, repeats) in _plans(config, pool).items():
+        quiet.start(f"learning {name}", folds * repeats)
+        with threadpool_limits(1):  # a product's last digit depends on how many threads share it
+            fitted[name] = cross_fit(
+                population, pool, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
+            )
+    found = score_all(population, fitted, progress=quiet)
+    if config.items and population.items is not None:
+        learned = pool.rows[pool.seeds]
+        found["items"] = nearness(population.items, population.is_seed, learned, pool.weight[pool.seeds])
+    from scipy.stats import rankdata  # heavy: only here
+
+    ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
+    weight = {"items": config.items_weight}
+    if len(pool.seeds) < SHORT:
+        weight |= {"trees": config.tree_weight, "linear": config.linear_weight}
+    weights = [weight.get(name, 1.0) for name in ranked]
+    return np.average(list(ranked.values()), axis=0, weights=weights), ranked
+
+
+def _plans(config: Ensemble, pool: Pool) -> dict[str, tuple[Fit, int, int]]:
+    """Return what is fitted, in how many folds and how often: trees where nothing else could be."""
     plans: dict[str, tuple[Fit, int, int]] = {}
     if config.trees:
         plans["trees"] = (_trees(config), 2, config.tree_bags)
@@ -78,21 +110,12 @@ def score(
         plans["linear"] = (_linear(config), folds, config.linear_repeats if short else 1)
     if config.tastes:
         plans["taste"] = (_tastes(config), folds, config.taste_repeats if short else 1)
-    if not plans:
-        plans["trees"] = (_trees(config), 2, config.tree_bags)
-    fitted: dict[str, list[Fold]] = {}
-    for name, (fit, folds, repeats) in plans.items():
-        quiet.start(f"learning {name}", folds * repeats)
-        with threadpool_limits(1):  # a product's last digit depends on how many threads share it
-            fitted[name] = cross_fit(
-                population, pool, fit, folds=folds, repeats=repeats, config=config, rng=rng, progress=quiet
-            )
-    found = score_all(population, fitted, progress=quiet)
-    from scipy.stats import rankdata  # heavy: only here
-
-    ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
-    weights = [config.tree_weight if short and name == "trees" else 1.0 for name in ranked]
-    return np.average(list(ranked.values()), axis=0, weights=weights), ranked
+    if config.affinity:
+        affinity = affinity_of(pool.codes, pool.usable)
+        if len(affinity.columns) > 1:
+            fit = _affinities(config, affinity)
+            plans["affinity"] = (fit, folds, config.affinity_repeats if short else 1)
+    return plans or {"trees": (_trees(config), 2, config.tree_bags)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +261,24 @@ def _tastes(config: Ensemble) -> Fit:
         values = np.hstack([pool.taste[rows], pool.values(pool.account, rows)])
         slope, offset = _logistic(values, positive, weight, config.taste_c)
         return _additive(pool, pool.account, slope, offset)
+
+    return fit
+
+
+def _affinities(config: Ensemble, affinity: Axes) -> Fit:
+    def fit(pool: Pool, rows: Rows, seed: int) -> Model:
+        positive, weight = _labels(pool, rows)
+        expected = affinity.of(gather(pool.codes.codes, affinity.columns, rows))
+        values = np.hstack([expected, pool.values(pool.account, rows)])
+        slope, offset = _logistic(values, positive, weight, config.affinity_c)
+        k = len(affinity.columns)
+        return Leaning(
+            columns=np.concatenate([affinity.columns, pool.account]),
+            lean=readonly(affinity.weight * (affinity.axes @ slope[:k])[:, None]),
+            square=readonly(affinity.weight.astype(np.float64) ** 2),
+            table=readonly(pool.ranks[pool.account] * slope[k:, None]),
+            offset=offset,
+        )
 
     return fit
 

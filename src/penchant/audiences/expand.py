@@ -198,6 +198,7 @@ def _job(
         drawn=drawn,
         sample=sample,
         features=known.features,
+        items=known.items(config),
     )
     signal = scan(
         codes,

@@ -73,6 +73,30 @@ class Additive:
         return out
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaning:
+    """s(u) = offset + sum_i lean[i, code] / sqrt(sum_i square[i, code]) + sum_j table[j, code].
+
+    Linear in the direction of a user's weights in k columns, whatever their sum, and additive in a others.
+    """
+
+    columns: Rows  # (k + a,)
+    lean: F64  # (k, bins)
+    square: F64  # (k, bins) the squared weights
+    table: F64  # (a, bins)
+    offset: float
+
+    def score(self, codes: U8, space: F32) -> F64:
+        """Return the scores (m,)."""
+        k = len(self.lean)
+        along, length = np.zeros(codes.shape[1]), np.zeros(codes.shape[1])
+        _additive(codes[:k], self.lean, along)
+        _additive(codes[:k], self.square, length)
+        out = self.offset + along / np.sqrt(np.maximum(length, 1e-24))
+        _additive(codes[k:], self.table, out)
+        return out
+
+
 @kernel(parallel=True)
 def _descend(codes: U8, root: I64, column: I64, left: Bools, child: I64, leaf: F64, out: F64) -> None:
     blocks = (codes.shape[1] + _USERS - 1) // _USERS

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -33,6 +34,7 @@ class Material:
     drawn: Rows  # (m,) of the n, ascending
     sample: CodeStore  # the codes of the m
     features: Features | None = None  # everybody's values, where they are at hand
+    items: Any = None  # (n, items) sparse, as in `Population`
 
     @property
     def sample_taste(self) -> F32:
@@ -48,7 +50,8 @@ class Material:
     def part(self) -> "Material":
         """Return those drawn as a population of their own."""
         everyone = np.arange(len(self.drawn), dtype=np.int32)
-        return replace(self, codes=self.sample, taste=self.sample_taste, drawn=everyone)
+        items = None if self.items is None else self.items[self.drawn]
+        return replace(self, codes=self.sample, taste=self.sample_taste, drawn=everyone, items=items)
 
 
 def drawn_from(codes: Codes, seeds: Rows, config: Ensemble, rng: Generator) -> tuple[Rows, CodeStore]:
@@ -80,7 +83,7 @@ def learned(
         rows=material.drawn,
         ranks=readonly(mid_ranks(material.codes)),
     )
-    everybody = Population(codes=material.codes, seeds=seeds, taste=material.taste)
+    everybody = Population(codes=material.codes, seeds=seeds, taste=material.taste, items=material.items)
     return ensemble.score(pool, learners, rng=rng, population=everybody, progress=progress)[0]
 
 
@@ -93,7 +96,13 @@ def scorer(
         only = config.method
         chosen: Ensemble = config.ensemble
         if only != "auto":
-            chosen = Ensemble(trees=only == "trees", linear=only == "linear", tastes=only == "taste")
+            chosen = Ensemble(
+                trees=only == "trees",
+                linear=only == "linear",
+                tastes=only == "taste",
+                affinity=False,
+                items=False,
+            )
         return learned(material, chosen, seeds, weight, rng=rng, progress=progress)
 
     def published(seeds: Rows, weight: "F64 | None", rng: Generator) -> F64:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from penchant.features.codes import Codes, CodeStore
 from penchant.features.matrix import Features
 from penchant.features.people_store import PeopleStore
 from penchant.features.prepared import Prepared, prepare
-from penchant.features.taste import MOST_COLUMNS, Axes, axes_of, taste
+from penchant.features.taste import MOST_COLUMNS, Axes, axes_of, item_rows, taste
 from penchant.kernel.arrays import F32, F64, Rows
 from penchant.kernel.arrow import ArrowTable
 from penchant.kernel.errors import Defect, InputError
@@ -46,6 +46,10 @@ class Known(Protocol):
 
     def taste(self, config: AudienceConfig, sample: CodeStore) -> "F32 | Axes":
         """Return everybody's place in taste (n, r), or how it is read from codes, learned from ``sample``."""
+        ...
+
+    def items(self, config: AudienceConfig) -> Any:
+        """Return everybody's single items (n, items), as `item_rows`; None where they are not used."""
         ...
 
 
@@ -163,14 +167,20 @@ class _InMemory:
         category, fine = config.features.category, config.fine
         if fine is None and snapshot.n_items > MOST_COLUMNS:
             fine = category or None
+        everyone = np.arange(snapshot.n_users, dtype=np.int32)
+        return taste(snapshot, column=fine, category=category, hide=self._hidden(config), rows=everyone)
+
+    def items(self, config: AudienceConfig) -> Any:
+        if config.method != "auto" or not config.ensemble.items:
+            return None
+        snapshot, category = self.people.snapshot, config.features.category
+        everyone = np.arange(snapshot.n_users, dtype=np.int32)
+        return item_rows(snapshot, category=category, hide=self._hidden(config), rows=everyone)
+
+    def _hidden(self, config: AudienceConfig) -> list[str]:
+        """Return the categories among what is hidden."""
         categories = {feature.category for feature in self.features.book}
-        return taste(
-            snapshot,
-            column=fine,
-            category=category,
-            hide=[entry for entry in config.hide if entry in categories],
-            rows=np.arange(snapshot.n_users, dtype=np.int32),
-        )
+        return [entry for entry in config.hide if entry in categories]
 
 
 def _in_model(snapshot: Snapshot, model: Model) -> F32:
@@ -277,3 +287,6 @@ class _Stored:
 
     def taste(self, config: AudienceConfig, sample: CodeStore) -> Axes:
         return axes_of(sample, self.store.codes.counts, hide=config.hide)
+
+    def items(self, config: AudienceConfig) -> None:
+        return None

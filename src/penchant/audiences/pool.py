@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -69,6 +70,7 @@ class Population:
     codes: Codes
     seeds: Rows  # (s,)
     taste: "F32 | Axes"  # (n, r), or how to read it from the codes
+    items: Any = None  # (n, items) sparse, rows of unit length or empty; None where only codes are at hand
 
     @property
     def size(self) -> int:

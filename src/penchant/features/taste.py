@@ -12,10 +12,13 @@ from penchant.data.snapshot import Snapshot
 from penchant.features.codes import CodeStore
 from penchant.features.matrix import ACCOUNT
 from penchant.features.purchase_matrix import item_codes
-from penchant.kernel.arrays import F32, I64, U8, Rows, readonly
+from penchant.kernel.arrays import F32, I64, U8, Bools, Rows, readonly
 
 MOST_COLUMNS = 5000
+MOST_ITEMS = 20_000
 _LEARN_FROM = 200_000
+_MOST_AFFINE = 512
+_AFFINE_FROM = 50_000
 
 
 def taste(
@@ -33,22 +36,8 @@ def taste(
     log(1 + count) x idf, a user's row of unit length. Items whose ``category`` is in ``hide`` are left out.
     The dimensions are learned from at most 200,000 users, and are the same on every run.
     """
-    counts = _counts(snapshot, column)
-    if hide:
-        codes, names = item_codes(snapshot, category)
-        hidden = np.array([False, *(name in hide for name in names)])[codes]
-        counts = _counts(snapshot, column, without=hidden)
-    matrix: Any = counts[rows]
-    users_of = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    if matrix.shape[1] > MOST_COLUMNS:
-        keep = np.sort(np.argsort(-users_of, kind="stable")[:MOST_COLUMNS])
-        matrix, users_of = matrix[:, keep], users_of[keep]
-    idf = np.log(max(len(rows), 1) / np.maximum(users_of, 1))
-    matrix = matrix.astype(np.float64)
-    matrix.data = np.log1p(matrix.data)
-    matrix = sp.csr_array(matrix @ sp.diags_array(idf))
-    lengths = np.sqrt(np.asarray((matrix * matrix).sum(1)).ravel())
-    matrix = sp.csr_array(sp.diags_array(1 / np.maximum(lengths, 1e-12)) @ matrix)
+    counts = _counts(snapshot, column, without=_hidden(snapshot, category, hide))
+    matrix = _weighted(counts[rows], MOST_COLUMNS)
     dims = min(dims, min(matrix.shape) - 1)
     if dims < 1:
         return readonly(np.zeros((len(rows), 0), np.float32))
@@ -63,16 +52,25 @@ def taste(
     return readonly((found / np.where(spread > 0, spread, 1.0)).astype(np.float32))
 
 
+def item_rows(snapshot: Snapshot, *, category: str, hide: Collection[str] = (), rows: Rows) -> Any:
+    """Return (m, items) float32, sparse: what the users ``rows`` (m,) took, weighted as in `taste`.
+
+    Items that fewer than three of them took are left out, and all but the 20,000 commonest.
+    """
+    counts = _counts(snapshot, None, without=_hidden(snapshot, category, hide))
+    return _weighted(counts[rows], MOST_ITEMS, least=3).astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axes:
-    """Dimensions of taste that are read from codes: the same as `taste` where only a code store is at hand.
+    """Dimensions that are read from codes, where only a code store is at hand: of taste, or of affinity.
 
     t(u) = (w(u) / |w(u)|) A, with w(u) the weights of the user's codes in the categories.
     """
 
     columns: Rows  # (k,) of the store
     weight: F32  # (k, bins): log(1 + orders) x idf, orders being the middle of the code's bin
-    axes: F32  # (k, r), scaled so that each dimension has unit spread
+    axes: F32  # (k, r)
 
     def of(self, codes: U8) -> F32:
         """Return the taste (m, r) of users by their codes (k, m) in the columns."""
@@ -81,29 +79,55 @@ class Axes:
 
 
 def axes_of(sample: CodeStore, counts: I64, *, hide: Collection[str] = (), dims: int = 32) -> Axes:
-    """Learn the axes from a sample of users; ``counts`` (d, bins) are those of everybody.
+    """Learn the axes of taste from a sample of users; ``counts`` (d, bins) are those of everybody.
 
-    Categories in ``hide`` are left out. The same sample gives the same axes.
+    Each dimension has unit spread. Categories in ``hide`` are left out. The same sample gives the same axes.
     """
-    found = [
-        j
-        for j, f in enumerate(sample.book)
-        if f.symbol == "cto" and f.code > ACCOUNT and f.category not in hide and counts[j, 1:].any()
-    ]
-    found.sort(key=lambda j: -int(counts[j, 1:].sum()))
-    columns = np.array(found[:MOST_COLUMNS], np.int32)
-    weight = _weights(sample.edges[columns], counts[columns])
-    plain = Axes(columns=columns, weight=weight, axes=np.eye(len(columns), dtype=np.float32))
+    shown = np.array([f.category not in hide for f in sample.book], bool)
+    plain = _plain(sample, counts, shown, MOST_COLUMNS)
+    columns, weight = plain.columns, plain.weight
     with threadpool_limits(1, user_api="blas"):
         rows = plain.of(sample.codes[columns])
         _, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows.astype(np.float64))
         axes = vectors[:, ::-1][:, : max(min(dims, len(columns) - 1), 0)]
         spread = (rows @ axes).std(0)
     return Axes(
-        columns=readonly(columns),
-        weight=readonly(weight),
+        columns=columns,
+        weight=weight,
         axes=readonly((axes / np.where(spread > 0, spread, 1.0)).astype(np.float32)),
     )
+
+
+def affinity_of(sample: CodeStore, usable: Bools) -> Axes:
+    """Learn how much of each category is expected of a user who takes what they take of the others.
+
+    The axes are B = I - P / diag(P) by columns, P = (X'X + l I)^-1 over the unit rows X of the users, l twice
+    the mean of the diagonal of X'X (EASE: Steck 2019). ``usable`` (d,) marks the columns that may be read; of
+    more than 512 categories the commonest count.
+    """
+    plain = _plain(sample, sample.counts, usable, _MOST_AFFINE)
+    k = len(plain.columns)
+    step = -(-sample.n_users // _AFFINE_FROM)
+    with threadpool_limits(1, user_api="blas"):
+        rows = plain.of(sample.codes[plain.columns, ::step]).astype(np.float64)
+        gram = rows.T @ rows
+        inverse = np.linalg.inv(gram + max(2 * np.trace(gram) / max(k, 1), 1e-12) * np.eye(k))
+    axes = np.eye(k) - inverse / np.diag(inverse)
+    return Axes(columns=plain.columns, weight=plain.weight, axes=readonly(axes.astype(np.float32)))
+
+
+def _plain(sample: CodeStore, counts: I64, shown: Bools, most: int) -> Axes:
+    """Return the ``most`` commonest categories as axes of their own; ``counts`` (d, bins), ``shown`` (d,)."""
+    found = [
+        j
+        for j, f in enumerate(sample.book)
+        if shown[j] and f.symbol == "cto" and f.code > ACCOUNT and counts[j, 1:].any()
+    ]
+    found.sort(key=lambda j: -int(counts[j, 1:].sum()))
+    columns = np.array(found[:most], np.int32)
+    weight = _weights(sample.edges[columns], counts[columns])
+    axes = np.eye(len(columns), dtype=np.float32)
+    return Axes(columns=readonly(columns), weight=readonly(weight), axes=axes)
 
 
 def _weights(edges: F32, counts: I64) -> F32:
@@ -116,7 +140,31 @@ def _weights(edges: F32, counts: I64) -> F32:
     return np.hstack([np.zeros((len(edges), 1)), np.log1p(middle) * idf[:, None]]).astype(np.float32)
 
 
-def _counts(snapshot: Snapshot, column: str | None, without: Any = None) -> Any:
+def _weighted(matrix: Any, most: int, *, least: int = 0) -> Any:
+    """Return log(1 + count) x idf with rows of unit length, of the ``most`` commonest columns (n, k)."""
+    users_of = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    keep = np.flatnonzero(users_of >= least)
+    if len(keep) > most:
+        keep = np.sort(keep[np.argsort(-users_of[keep], kind="stable")[:most]])
+    if len(keep) < matrix.shape[1]:
+        matrix, users_of = matrix[:, keep], users_of[keep]
+    idf = np.log(max(matrix.shape[0], 1) / np.maximum(users_of, 1))
+    matrix = matrix.astype(np.float64)
+    matrix.data = np.log1p(matrix.data)
+    matrix = sp.csr_array(matrix @ sp.diags_array(idf))
+    lengths = np.sqrt(np.asarray((matrix * matrix).sum(1)).ravel())
+    return sp.csr_array(sp.diags_array(1 / np.maximum(lengths, 1e-12)) @ matrix)
+
+
+def _hidden(snapshot: Snapshot, category: str, hide: Collection[str]) -> "Bools | None":
+    """Mark the items (m,) whose category is in ``hide``."""
+    if not hide:
+        return None
+    codes, names = item_codes(snapshot, category)
+    return np.array([False, *(name in hide for name in names)])[codes]
+
+
+def _counts(snapshot: Snapshot, column: str | None, without: "Bools | None" = None) -> Any:
     """Return the sparse (users, groups) matrix of interaction counts."""
     events = snapshot.interactions
     if column is None:

@@ -154,6 +154,58 @@ def test_bad_rows_are_counted_or_refused(
     assert Path(summary["tables"][0]["quarantine"]).exists()
 
 
+def test_a_table_without_a_usable_row_is_an_error(
+    shop: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("user_id,item_id,timestamp\nu01,i02,1600000000\n")
+    assert run(["-C", str(shop), "import", "--interactions", str(rows)]) == 2
+    said = capsys.readouterr()
+    assert "2 rows read, 0 stored" in said.out
+    assert "no row of interactions can be used" in said.err
+    assert "quarantine" in said.err
+
+
+def test_check_says_how_much_there_is(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    run(["-C", str(shop), "check"])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "20 users, 20 items, 180 interactions from 2020-09-13 to 2020-09-15."
+
+
+def test_rank_remarks_on_who_and_what_is_unknown(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["-C", str(shop), "rank", "stranger", "i01", "nothing"]) == 0
+    said = capsys.readouterr().err
+    assert "Nothing is known of user 'stranger'." in said
+    assert "there is no item 'nothing'." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "99999"], "there is no such port"),
+        (["--port", "-1"], "there is no such port"),
+        (["--port", "0", "--workers", "0"], "0 workers cannot answer"),
+    ],
+)
+def test_serve_refuses_what_it_cannot_do(
+    options: list[str], says: str, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in refused(capsys, "-C", str(shop), "serve", *options)
+
+
+def test_a_file_is_no_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert "this is a file, not a folder" in refused(capsys, "init", str(tmp_path / "file"), code=1)
+
+
+def test_actions_without_a_table_say_where_one_is_shown(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "penchant.toml shows how" in refused(capsys, "-C", str(shop), "actions", "u01")
+
+
 @pytest.mark.parametrize("k", ["0", "-1", "1000000000"])
 def test_an_impossible_k(k: str, shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["recommend", "u01"], ["similar", "i01"]):

@@ -1,5 +1,6 @@
 """The command line's frame: help at once, errors as one plain sentence, exit codes, Ctrl-C."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -98,7 +99,7 @@ def test_an_unexpected_error_leaves_its_traceback_in_a_file(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "No such command 'trian'. Did you mean 'train', 'rank'?. See `penchant --help`."),
+        (["trian"], "No such command 'trian'. Did you mean 'train', 'rank'? See `penchant --help`."),
         (["recommend"], "Missing argument 'USER'. See `penchant recommend --help`."),
         (["train", "--fast"], "No such option: --fast. See `penchant train --help`."),
         (["recommend", "1", "--k", "many"], "unable to parse string as an integer"),
@@ -123,3 +124,14 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     command = f"{sys.executable} -m penchant.cli.main doctor --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_ctrl_c_during_imports_ends_the_process_without_a_word() -> None:
+    code = (
+        "import os, signal\n"
+        "from penchant.cli.session import plainly_stopped\n"
+        "with plainly_stopped():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

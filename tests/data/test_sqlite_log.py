@@ -13,6 +13,7 @@ import pytest
 
 from penchant.data import log_keys, log_segments, log_store, sqlite_log
 from penchant.data.eventlog import EventLog
+from penchant.data.log_bulk import Staged
 from penchant.data.log_segments import SegmentWriter
 from penchant.data.sqlite_log import SqliteLog
 from penchant.kernel.arrow import ArrowBatch
@@ -197,6 +198,15 @@ def test_a_real_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert log.seal() == stored + 1
     assert len(log.tail(0, limit=10**9)) == stored + 1
     log.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_rows_that_wait_on_a_full_disk_say_so(tmp_path: Path) -> None:
+    (tmp_path / "rows.arrow").symlink_to("/dev/full")
+    staged = Staged(tmp_path, "acted")
+    with pytest.raises(PenchantError, match="disk is full"):
+        staged.fill([actions([("u", "i", 1.0)])])
+    staged.close()
 
 
 def test_what_a_kill_left_is_swept_but_not_under_somebody_who_works(tmp_path: Path, log: SqliteLog) -> None:

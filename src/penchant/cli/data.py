@@ -1,6 +1,7 @@
 """Commands about data: init, import, check."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from penchant.kernel.errors import InputError
 if TYPE_CHECKING:
     from penchant.data.importing import ImportSummary
     from penchant.data.insights import Insight
+    from penchant.data.snapshot import Snapshot
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +68,8 @@ def import_(
     Files are CSV, Parquet or JSONL, or folders of Parquet files.
 
     An import is all or nothing and may be repeated: rows that are there already are counted, not doubled.
-    Bad rows go to a quarantine file with their row number and the reason.
+    Bad rows go to a quarantine file with their row number and the reason. A table of nothing but bad rows is
+    an error.
     """
     here = session(context, folder, json=json)
     if not (users or items or interactions or follows or actions or action_interactions):
@@ -85,6 +88,11 @@ def import_(
             progress=progress,
         )
     here.answer(summary, lambda: show_import(here, summary))
+    for table in summary.tables:
+        if table.read and sum(table.rejected.values()) == table.read:
+            raise InputError(
+                f"no row of {table.table} can be used.", fix=f"Each row's reason is in {table.quarantine}."
+            )
 
 
 def check(context: typer.Context, folder: Folder = None, json: Json = False) -> None:
@@ -94,8 +102,14 @@ def check(context: typer.Context, folder: Folder = None, json: Json = False) -> 
     """
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
-        found = workspace.check(progress=progress)
-    here.answer(found, lambda: show_insights(here, found))
+        snapshot = workspace.snapshot(progress=progress)
+        found = workspace.check(snapshot)
+
+    def words() -> None:
+        here.say(extent(snapshot))
+        show_insights(here, found)
+
+    here.answer(found, words)
     if any(insight.level == "problem" for insight in found):
         raise typer.Exit(1)
 
@@ -104,6 +118,16 @@ def show_import(here: Session, summary: "ImportSummary") -> None:
     """Print what an import did."""
     for sentence in summary.sentences():
         here.say(sentence)
+
+
+def extent(snapshot: "Snapshot") -> str:
+    """Say how much data there is, and from when."""
+    events = snapshot.interactions
+    said = f"{snapshot.n_users:,} users, {snapshot.n_items:,} items, {len(events):,} interactions"
+    if not len(events):
+        return f"{said}."
+    first, last = (datetime.fromtimestamp(events.timestamp[i], UTC).date() for i in (0, -1))
+    return f"{said} from {first} to {last}."
 
 
 def show_insights(here: Session, found: "Sequence[Insight]") -> None:

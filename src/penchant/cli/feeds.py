@@ -90,7 +90,9 @@ def rank(
     here = session(context, folder, json=json)
     with here.workspace() as workspace, served(workspace.serving()) as serving:
         ranked = serving.rank(user, items)
-        known = [_known(serving, item_id) for item_id, _ in ranked]
+        known = [_known(here, serving, item_id) for item_id, _ in ranked]
+        if not serving.known_events(user):
+            here.note(f"Nothing is known of user '{user}'.")
     here.answer(
         {"user_id": user, "items": [{"item_id": item_id, "score": score} for item_id, score in ranked]},
         lambda: _show_scored(here, ranked, known),
@@ -173,10 +175,11 @@ def _show_scored(
     here.table(["", "item", "id", "score", "detail"], rows, right=[0, 3])
 
 
-def _known(serving: "Serving", item_id: str) -> dict[str, Any]:
+def _known(here: Session, serving: "Serving", item_id: str) -> dict[str, Any]:
     try:
         return serving.item(item_id)
-    except NotFound:
+    except NotFound as error:
+        here.note(f"{error}")
         return {}
 
 

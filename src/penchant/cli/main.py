@@ -126,9 +126,10 @@ def _fail(sentence: str, code: int) -> int:
 
 def _usage(error: typer.TyperException) -> str:
     context: typer.Context | None = getattr(error, "ctx", None)
-    message = error.format_message().rstrip(".")
+    message = error.format_message()
     where = context.command_path if context else "penchant"
-    return f"{message}. See `{where} --help`." if message else ""
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} See `{where} --help`." if message else ""
 
 
 def _system(error: OSError) -> str:

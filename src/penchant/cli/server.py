@@ -54,8 +54,14 @@ def listen(
         host=chosen.host if host is None else host,
         port=chosen.port if port is None else port,
         workers=chosen.workers if workers is None else workers,
-        on_listen=lambda url: here.note(f"Serving {here.folder} at {url} (Ctrl-C stops)"),
+        on_listen=lambda url: _greet(here, workspace, url),
     )
+
+
+def _greet(here: Session, workspace: "Workspace", url: str) -> None:
+    here.note(f"Serving {here.folder} at {url} (Ctrl-C stops)")
+    if not workspace.registry.pointer_file.exists():
+        here.note("Nothing is trained yet: events are taken, and feeds come after `penchant train`.")
 
 
 def reserve(workspace: "Workspace", *, port: int | None) -> str:

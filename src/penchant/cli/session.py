@@ -1,5 +1,7 @@
 """What every command shares: the workspace folder, the two ways to answer, progress, numbers for people."""
 
+import signal
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -41,7 +43,8 @@ class Session:
     @contextmanager
     def workspace(self) -> "Generator[Workspace]":
         """Open the workspace and close it in the end."""
-        from penchant.workspace.service import Workspace
+        with plainly_stopped():
+            from penchant.workspace.service import Workspace
 
         opened = Workspace.open(self.folder)
         try:
@@ -88,6 +91,19 @@ class Session:
         for row in rows:
             grid.add_row(*(cell.replace("[", r"\[") for cell in row))
         self.out.print(grid, highlight=False)
+
+
+@contextmanager
+def plainly_stopped() -> Generator[None]:
+    """Let Ctrl-C end the process at once: libraries abort at an exception while they are imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def session(context: typer.Context, folder: Path | None = None, *, json: bool = False) -> Session:

@@ -104,7 +104,7 @@ def _times(snapshot: Snapshot) -> Iterator[Insight]:
         yield Insight(
             rule="early_times",
             level="warning",
-            what=f"{early:,} interactions ({percent(early / n)}) lie before 1990, the first on "
+            what=f"{_count(early, 'interaction')} before 1990 ({percent(early / n)}), the first on "
             f"{_moment(time[0])}.",
             numbers={"interactions": early, "first": float(time[0])},
             what_to_do="Check the unit of timestamp: seconds since 1970 are expected, not dates such as "

@@ -5,8 +5,10 @@ before it in the same import. Two purchases that look alike stay two; the same f
 longer file that begins with it, finds its rows known.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -57,11 +59,7 @@ class Staged:
         A row waits with its own id, or with its digest when it has none, and whether the id was its own.
         """
         schema = COLUMNS[self._kind].append(pa.field("given", pa.bool_()))
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with (
-            pa.OSFile(str(self._folder / "rows.arrow"), "wb") as file,
-            pa.ipc.new_file(file, schema, options=options) as waiting,
-        ):
+        with self._waiting(schema) as waiting:
             for batch in _conformed(self._kind, batches):
                 with storage_errors(self._folder):
                     given = pc.is_valid(batch["event_id"])
@@ -71,6 +69,19 @@ class Staged:
                     waiting.write_batch(pa.record_batch([ids, *batch.columns[1:], given], schema=schema))
                     self._note(given, ids)
         return self._rows
+
+    @contextmanager
+    def _waiting(self, schema: Any) -> Generator[Any]:
+        """Open the file where rows wait; opening and closing write to the disk, too."""
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with storage_errors(self._folder):
+            file = pa.OSFile(str(self._folder / "rows.arrow"), "wb")
+            waiting = pa.ipc.new_file(file, schema, options=options)
+        try:
+            yield waiting
+        finally:
+            with storage_errors(self._folder), file:
+                waiting.close()
 
     def _note(self, given: ArrowColumn, ids: ArrowColumn) -> None:
         places = np.arange(self._rows, self._rows + len(ids))

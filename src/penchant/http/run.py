@@ -48,9 +48,12 @@ def serve(
 
     Raises:
         Conflict: the port is taken.
-        InputError: the address cannot be used, or others could reach it and there is no API key.
+        InputError: the address cannot be used, others could reach it and there is no API key, or there are no
+            workers.
         Defect: a worker did not start; its own words are in the log.
     """
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot answer.", fix="Give 1 or more.")
     key = read_key(workspace.settings.server, workspace.folder)
     with (
         contextlib.closing(listen(host, port, with_key=key is not None)) as listening,
@@ -74,6 +77,10 @@ def listen(host: str, port: int, *, with_key: bool) -> socket.socket:
         InputError: the address cannot be used, or others could reach it and there is no API key.
     """
     where = f"{host}:{port}"
+    if not 0 <= port <= 65535:  # getaddrinfo would take the remainder
+        raise InputError(
+            "there is no such port.", where=where, fix="Ports are 1 to 65535; 0 takes a free one."
+        )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, OverflowError, UnicodeError) as error:

@@ -137,7 +137,10 @@ class ActionBook:
             raise NotReady(
                 f"the recipe of the actions '{name}' is not trained yet.", fix="Run `penchant train`."
             )
-        raise NotFound(f"there is no table [actions.{name}].", fix=did_you_mean(name, self._settings))
+        raise NotFound(
+            f"there is no table [actions.{name}].",
+            fix=did_you_mean(name, self._settings) or "penchant.toml shows how to write one.",
+        )
 
     def _plan(
         self, name: str, settings: ActionsSettings, scores: ActionScores, base: Snapshot, version: str

@@ -64,8 +64,10 @@ class Workspace:
         """Make a workspace: a folder with a commented ``penchant.toml``.
 
         Raises:
-            Conflict: there is one already.
+            Conflict: there is one already, or the name is a file's.
         """
+        if folder.exists() and not folder.is_dir():
+            raise Conflict("this is a file, not a folder.", where=str(folder), fix="Choose another name.")
         path = folder / FILE
         if path.exists():
             raise Conflict(
@@ -105,9 +107,9 @@ class Workspace:
         """Return the dataset as the log has it now, or as of a cut-off (seconds UTC)."""
         return snapshot_of(self.log, cutoff=cutoff, progress=Silent() if progress is None else progress)
 
-    def check(self, *, progress: Progress | None = None) -> list[Insight]:
-        """Return what is noteworthy or wrong in the data, and what to do about it."""
-        return insights(self.snapshot(progress=progress), self.log)
+    def check(self, snapshot: Snapshot | None = None, *, progress: Progress | None = None) -> list[Insight]:
+        """Return what is noteworthy or wrong in the data as the log has it now, and what to do about it."""
+        return insights(snapshot or self.snapshot(progress=progress), self.log)
 
     def train(self, names: Sequence[str] = (), *, progress: Progress | None = None) -> list[Card]:
         """Train the named recipes, all by default, on one snapshot, and serve them from then on.

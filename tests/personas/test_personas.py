@@ -192,7 +192,7 @@ def test_personas_say_so_when_behaviour_does_not_differ() -> None:
     )
     assert found.check is not None
     assert not found.check.holds
-    assert "falls back to popularity" in found.check.sentences()[-1]
+    assert "no more of somebody new than popularity" in found.check.sentences()[-1]
 
 
 def test_personas_without_attributes_or_categories() -> None:
@@ -278,7 +278,7 @@ def test_behaviour_space_is_not_believed_when_attributes_tell_nothing() -> None:
     assert found.check is not None
     assert not found.check.holds
     assert found.kept < 0.05
-    assert "falls back to popularity" in found.sentences()[-1]
+    assert "no more of somebody new than popularity" in found.sentences()[-1]
     with pytest.raises(InputError, match="--space attributes"):
         bare = hidden_kinds(told=True)
         nobody = bare.with_interactions(bare.interactions.select(slice(0, 0)))

@@ -42,6 +42,7 @@ class BehaviourMatrix:
     categories: tuple[str, ...]
     mean: F32  # (k, c)
     median: F32  # (k, c)
+    days: float  # of the window
 
 
 def behaviour_of(
@@ -96,7 +97,9 @@ def behaviour_matrix(behaviour: Behaviour, labels: Rows, k: int) -> BehaviourMat
         rows = behaviour.scores[active & (labels == cluster)]
         if len(rows):
             mean[cluster], median[cluster] = rows.mean(axis=0), np.median(rows, axis=0)
-    return BehaviourMatrix(categories=behaviour.categories, mean=readonly(mean), median=readonly(median))
+    return BehaviourMatrix(
+        categories=behaviour.categories, mean=readonly(mean), median=readonly(median), days=behaviour.days
+    )
 
 
 def _worth(events: Interactions, by_value: Collection[str]) -> F32:

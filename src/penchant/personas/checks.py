@@ -59,7 +59,8 @@ class Check:
         verdict = (
             "Behaviour is alike within clusters and different between them: serving by persona is justified."
             if self.holds
-            else "Clusters do not behave reliably differently: serving falls back to popularity."
+            else "Clusters do not behave reliably differently: "
+            "they say no more of somebody new than popularity."
         )
         return [first, second, verdict]
 

@@ -37,5 +37,17 @@ def grouping_of(name: str, model: LookalikeModel, ids: Rows, snapshot: Snapshot)
         centres=readonly(centres),
         columns=[column for column in columns if column.column in encoded],
         space="attributes",
-        notes=(f"The personas that '{name}' serves, trained on data up to {trained:%Y-%m-%d %H:%M} UTC.",),
+        notes=(
+            f"The personas that '{name}' serves, trained on data up to {trained:%Y-%m-%d %H:%M} UTC.",
+            _weight(name, model.card.metrics.get("prior_weight", 0.0)),
+        ),
+    )
+
+
+def _weight(name: str, weight: float) -> str:
+    if weight == 0:
+        return f"People alike were no better than popularity on the replay of '{name}': it serves popularity."
+    return (
+        f"To people without a history '{name}' serves {weight:.0%} what people alike take and "
+        f"{1 - weight:.0%} popularity, chosen on its replay."
     )

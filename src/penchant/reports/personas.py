@@ -10,6 +10,9 @@ from penchant.personas.profile import Persona
 from penchant.reports.charts import Axis, Chart, Estimate, Mark, Record, bars, intervals, lines
 from penchant.reports.page import Block, Facts, Finding, Findings, Prose, Section, Table, render_page
 
+_DARK = 0.75  # of a row's largest score: above, a number is readable in the colour of the paper alone
+_NUMBERED = 8
+
 
 def persona_report(found: Personas, *, title: str) -> str:
     """Return the report as one self-contained HTML page."""
@@ -88,8 +91,8 @@ def _what(personas: Sequence[Persona], matrix: BehaviourMatrix) -> Section:
     return Section(
         title="What they do",
         lead=(
-            "A score is what one user did in a category in the window, an event counting 1 unless settings "
-            "say otherwise; over the users of each persona who did anything."
+            f"A score is what one user did in a category in the last {matrix.days:g} days, an event counting "
+            "1 unless settings say otherwise; over the users of each persona who did anything."
         ),
         blocks=[
             _heatmap(personas, matrix, "mean", "The mean shows the heavy users of a group as well."),
@@ -112,32 +115,31 @@ def _heatmap(personas: Sequence[Persona], matrix: BehaviourMatrix, which: str, s
     values = matrix.mean if which == "mean" else matrix.median
     shown = [j for j in range(len(matrix.categories)) if values[:, j].max() > 0]
     data: list[Record] = []
+    numbers: list[Record] = []
     for j in shown:
         category, top = matrix.categories[j], float(values[:, j].max())
         for p in personas:
             score = float(values[p.id, j])
-            data.append(
-                {
-                    "persona": _label(p),
-                    "category": category,
-                    "score": round(score, 3),
-                    "strength": score / top,
-                }
-            )
-    options = {
-        "x": "persona",
-        "y": "category",
-        "fill": "var(--c1)",
-        "fillOpacity": "strength",
-        "title": "score",
-        "tip": True,
-    }
+            cell = {"persona": _label(p), "category": category}
+            data.append({**cell, "score": round(score, 3), "strength": score / top})
+            ink = "var(--paper)" if score > _DARK * top else "var(--ink)"
+            numbers.append({**cell, "number": f"{score:.2g}" if score < 100 else f"{score:.0f}", "ink": ink})
+    place = {"x": "persona", "y": "category"}
+    shade = {**place, "fill": "var(--c1)", "fillOpacity": "strength", "title": "score", "tip": True}
+    text = {**place, "text": "number", "fill": "ink"}
     return Chart(
         title=f"Score by category and persona ({which})",
-        see=f"The darkest cell of a row is the persona that does most of it; zero rows are left out. {see}",
+        see=(
+            f"Each cell is the {which} score of a user, the darkest of a row that of the persona that does "
+            f"most; zero rows are left out. {see}"
+        ),
         x=Axis(label="Persona"),
         y=Axis(label="Category", options={"domain": [matrix.categories[j] for j in shown]}),
-        marks=[Mark(kind="cell", data=data, options=options)],
+        marks=[
+            Mark(kind="cell", data=data, options=shade),
+            # With more personas the cells of a narrow page have no room for numbers; the table has them.
+            *([Mark(kind="text", data=numbers, options=text)] if len(personas) <= _NUMBERED else []),
+        ],
     )
 
 

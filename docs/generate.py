@@ -126,7 +126,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     yield f"## {method.upper()} {path}"
     yield operation.get("description") or operation.get("summary") or ""
     rows = [
-        [f"`{p['name']}`", p["in"], _json_type(p["schema"]), p.get("description") or ""]
+        [f"`{p['name']}`", p["in"], _json_type(p["schema"]), _meaning(p)]
         for p in operation.get("parameters", [])
     ]
     if rows:
@@ -141,6 +141,12 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         by_kind.setdefault(", ".join(kinds), []).append(status)
     for kind, statuses in by_kind.items():
         yield f"Answers {', '.join(statuses)}{': ' + kind if kind else ''}."
+
+
+def _meaning(parameter: Mapping[str, Any]) -> str:
+    default = parameter["schema"].get("default")
+    said = "" if default in (None, False) else f" [default: {default}]"
+    return f"{parameter.get('description') or ''}{said}"
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:

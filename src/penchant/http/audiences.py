@@ -132,12 +132,14 @@ def get_audiences(request: AnyRequest) -> AudiencesAnswer:
 @get(
     "/v1/audiences/{audience:str}",
     summary="An audience",
+    # Said here, as Litestar gives its wrapper's docstring where a path has another method, too.
+    description="Return how far a job is; when it is done its card, when it failed the problem.",
     tags=["audiences"],
     responses=refused(400, 404),
     sync_to_thread=True,
 )
 def get_audience(request: AnyRequest, audience: PathId) -> AudienceAnswer:
-    """Return how far a job is; when it is done its card, when it failed the problem."""
+    """Return a job."""
     store = jobs_of(request).store
     job = store.job(path_id(audience, "audience"))
     return _answer(job, store.card(job))

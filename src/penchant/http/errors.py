@@ -17,6 +17,7 @@ _LOGGER = logging.getLogger("penchant.http")
 _CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _FIXES = {
     404: "The paths of this service are listed in /openapi.json.",
+    405: "The methods of each path are listed in /openapi.json.",
     413: "Send fewer events or items at once; the limit is [server] max_body_kb in penchant.toml.",
 }
 

@@ -139,7 +139,8 @@ class Tour:
             audience = grow(workspace, write_seeds(source, workspace.folder / DATA), progress=progress)
         self._tell(lambda: here.say(sentence(audience)))
         with self._step("Write the report"):
-            report = write_report(workspace, sample, insights, board, cards)
+            named = dict(zip(workspace.settings.recipes, cards, strict=True))
+            report = write_report(workspace, sample, insights, board, named)
         self._tell(lambda: here.say(f"Open it in a browser: {report}"))
         return {
             "folder": str(workspace.folder),

@@ -1,6 +1,6 @@
 """The demo's household: who it is, what it bought, the feed it gets, and the report about the whole run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def write_report(
     sample: Sample,
     insights: Sequence[Insight],
     board: Leaderboard,
-    cards: Sequence[Card],
+    cards: Mapping[str, Card],
 ) -> Path:
     """Write the report about the run into the workspace and return where it is."""
     slots = [

@@ -39,7 +39,8 @@ class ItemFeatures:
 
     def words(self) -> str:
         """Return in words what is in it."""
-        return " and ".join([*self.columns, *(["the text"] if self.text.shape[1] else [])])
+        *others, last = [*self.columns, *(["the text"] if self.text.shape[1] else [])]
+        return f"{', '.join(others)} and {last}" if others else last
 
     def times(self, weights: F64, rows: Rows) -> F64:
         """Return the product of some ``rows`` (m,) with ``weights`` (d, f): (m, f)."""

@@ -130,9 +130,11 @@ def bars(*, title: str, see: str, x: Axis, y: Axis, rows: Sequence[tuple[str, fl
 
 
 def lines(
-    *, title: str, see: str, x: Axis, y: Axis, series: Mapping[str, Sequence[tuple[float, float]]]
+    *, title: str, see: str, x: Axis, y: Axis, series: Mapping[str, Sequence[tuple[float | str, float]]]
 ) -> Chart:
-    """Return a chart of one line of (x, y) points a name."""
+    """Return a chart of one line of (x, y) points a name; with ``type="utc"`` in the options of ``x`` its
+    values are dates such as ``2024-01-31``.
+    """
     data: list[Record] = [
         {"x": at, "y": value, "series": name} for name, points in series.items() for at, value in points
     ]

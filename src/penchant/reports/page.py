@@ -196,8 +196,9 @@ def _numeric_in(column: int, rows: Sequence[Sequence[Cell]]) -> bool:
 
 
 def _is_number(text: str | None) -> bool:
+    """Return whether it is a number, or an interval of two."""
     try:
-        return text is not None and math.isfinite(float(text))
+        return text is not None and all(math.isfinite(float(part)) for part in text.split(" - "))
     except ValueError:
         return False
 

@@ -1,6 +1,6 @@
 """The report of one run: the data and what is odd about it, who recommends best, one feed, what it cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -50,7 +50,7 @@ class Run:
     insights: Sequence[Insight]
     leaderboard: Leaderboard
     feed: SampleFeed
-    cards: Sequence[Card]
+    cards: Mapping[str, Card]  # by the recipe's name in the settings
     links: Sequence[tuple[str, str]] = ()
 
 
@@ -81,7 +81,7 @@ def _data(snapshot: Snapshot, insights: Sequence[Insight]) -> Section:
             ("Users", f"{snapshot.n_users:,}"),
             ("Items", f"{snapshot.n_items:,}"),
             ("Interactions", f"{len(events):,}"),
-            ("Items with one", f"{used:,}"),
+            ("Items taken", f"{used:,}"),
         ]
     )
     found = Findings(rows=[Finding(level=i.level, what=i.what, todo=i.what_to_do) for i in insights])
@@ -96,14 +96,15 @@ def _weekly(snapshot: Snapshot) -> Chart:
     times = snapshot.interactions.timestamp
     week = ((times - times[0]) // _WEEK).astype(np.int64)
     counts = np.bincount(week)[: max(int(week[-1]), 1)]  # the last week is only begun
+    days = [_day(float(times[0]) + i * _WEEK) for i in range(len(counts))]
     low, high = int(counts.argmin()), int(counts.argmax())
     return lines(
         title="Interactions per week",
-        see=f"From {counts[low]:,} in week {low + 1} to {counts[high]:,} in week {high + 1}. "
+        see=f"From {counts[low]:,} in the week of {days[low]} to {counts[high]:,} in that of {days[high]}. "
         "A gap or a jump here would show in every model.",
-        x=Axis(label="Week of the data", unit="number"),
+        x=Axis(label="Week from", unit="UTC", options={"type": "utc"}),
         y=Axis(label="Interactions", unit="count", options={"zero": True}),
-        series={"interactions": [(i + 1, float(c)) for i, c in enumerate(counts)]},
+        series={"interactions": [(day, float(c)) for day, c in zip(days, counts, strict=True)]},
     )
 
 
@@ -184,26 +185,26 @@ def _feed(feed: SampleFeed) -> Section:
     return Section(title="One feed", lead=feed.who, blocks=[FeedView(items=feed.items), steps])
 
 
-def _cost(cards: Sequence[Card]) -> Section:
-    slowest = max(cards, key=lambda card: card.seconds)
+def _cost(cards: Mapping[str, Card]) -> Section:
+    slowest, most = max(cards.items(), key=lambda one: one[1].seconds)
     blocks: list[Block] = [
         bars(
             title="Time to train",
-            see=f"All recipes together took {sum(c.seconds for c in cards):.1f} s; "
-            f"{slowest.recipe} took {slowest.seconds:.1f} s of it.",
+            see=f"All recipes together took {sum(c.seconds for c in cards.values()):.1f} s; "
+            f"{slowest} took {most.seconds:.1f} s of it.",
             x=Axis(label="Wall time", unit="s"),
             y=Axis(label="Recipe"),
-            rows=[(card.recipe, card.seconds) for card in cards],
+            rows=[(name, card.seconds) for name, card in cards.items()],
         ),
         bars(
             title="Memory",
-            see=f"At most {max(c.peak_mb for c in cards):,.0f} MB were in use, the data included.",
+            see=f"At most {max(c.peak_mb for c in cards.values()):,.0f} MB were in use, the data included.",
             x=Axis(label="Peak memory of the process", unit="MB"),
             y=Axis(label="Recipe"),
-            rows=[(card.recipe, card.peak_mb) for card in cards],
+            rows=[(name, card.peak_mb) for name, card in cards.items()],
         ),
     ]
-    notes = [Prose(text=f"{card.recipe}: {note}") for card in cards for note in card.notes]
+    notes = [Prose(text=f"{name}: {note}") for name, card in cards.items() for note in card.notes]
     return Section(
         title="What it cost",
         lead="From the model cards, on this machine.",

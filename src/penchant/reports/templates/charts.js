@@ -39,6 +39,7 @@
     const marginLeft = bands.length ? Math.min(Math.round(width * 0.42), longest + 18) : 56;
     const { label: yLabel, ...y } = chart.y;
     const { label: xLabel, ...x } = chart.x;
+    const dated = (rows) => (x.type === "utc" ? rows.map((row) => ({ ...row, x: new Date(row.x) })) : rows);
     const yAxis = bands.length
       ? Plot.axisY({ label: yLabel, labelAnchor: "top", labelArrow: "none", tickSize: 0, lineWidth: (marginLeft - 14) / 12, textOverflow: "ellipsis" })
       : Plot.axisY({ label: yLabel, ticks: 5, labelArrow: "none" });
@@ -60,7 +61,7 @@
         ...(bands.length ? [] : [Plot.gridY({ stroke: "var(--faint)", strokeOpacity: 0.35, ticks: 5 })]),
         Plot.axisX({ label: xLabel, ticks: Math.max(3, Math.floor(width / 110)), labelAnchor: "center", labelArrow: "none" }),
         yAxis,
-        ...chart.marks.map((mark) => Plot[mark.kind](mark.data, mark.options)),
+        ...chart.marks.map((mark) => Plot[mark.kind](dated(mark.data), mark.options)),
       ],
     });
     // The page's own style sheet carries these rules: its policy admits no other style element.

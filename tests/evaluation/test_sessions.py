@@ -115,3 +115,17 @@ def test_what_is_no_rank_is_a_defect() -> None:
 def test_a_time_without_sessions_is_refused() -> None:
     with pytest.raises(InputError, match="no session"):
         session_replay(clicks(), start=0.0, end=1.0, n_items=20, rng=derive(1), warm=0.0)
+
+
+def test_sessions_may_have_names_of_their_own() -> None:
+    events = clicks()
+    users = Interactions.of(user=events.user % 7, item=events.item, timestamp=events.timestamp)
+    plain = split_of(events, sample=10)
+    named = session_replay(
+        users, sessions=events.user, start=1e6 + 5000, end=1e6 + 9000, n_items=20, rng=derive(1), sample=10,
+        warm=4000.0,
+    )  # fmt: skip
+    assert named.asked.tolist() == plain.asked.tolist()
+    assert named.events.timestamp.tolist() == plain.events.timestamp.tolist()
+    assert (named.events.user == plain.events.user % 7).all()
+    assert named.sessions == plain.sessions == 10

@@ -1,6 +1,7 @@
 """The blend that learns online: the contracts, its features, shares and steps beside plain ones, and a world
 in which only learning helps."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +14,11 @@ from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models import session_blend_kernels as kernels
 from penchant.models.base import Query
+from penchant.models.boosted import no_trees
 from penchant.models.co_visitation import CoVisitation, CoVisitationModel
-from penchant.models.session_blend import SessionBlend, SessionBlendModel
+from penchant.models.co_visitation_kernels import Pace
+from penchant.models.session_blend import SessionBlend, SessionBlendModel, choices_of
+from penchant.models.session_sights_kernels import notes, width
 from penchant.models.vsknn import VsKnnModel
 from penchant.testing.contracts import OnlineContract, RetrieverContract
 from penchant.testing.data import random_snapshot
@@ -26,6 +30,19 @@ class TestContract(OnlineContract, RetrieverContract):
         candidates=8,
     )  # fmt: skip
     model_type: ClassVar = SessionBlendModel
+
+
+class TestContractWithTrees(OnlineContract, RetrieverContract):
+    recipe: ClassVar = SessionBlend(
+        session_gap="3d", window="9d", next_half_lives=("1d",), fading="2d", sessions=256, learn_every=1,
+        candidates=16,
+    )  # fmt: skip
+    model_type: ClassVar = SessionBlendModel
+
+    def test_there_are_trees(self) -> None:
+        model = self.train()
+        assert len(model.trees.root) > 5
+        assert model.card.metrics["bits_trees"] < model.card.metrics["bits"]
 
 
 def clicks(seed: int, n: int = 400, n_users: int = 8, n_items: int = 15) -> Interactions:
@@ -40,7 +57,9 @@ def clicks(seed: int, n: int = 400, n_users: int = 8, n_items: int = 15) -> Inte
 def started(recipe: SessionBlend, n_items: int) -> SessionBlendModel:
     data = random_snapshot(1)
     card = recipe.train(data, rng=derive(0), progress=Silent()).card
-    return SessionBlendModel(card=card, items=data.items, users=data.users, known=recipe.begin(n_items, 1e6))
+    return SessionBlendModel(
+        card=card, items=data.items, users=data.users, known=recipe.begin(n_items, 1e6), trees=no_trees()
+    )
 
 
 @given(
@@ -107,13 +126,14 @@ def test_scores_are_the_equation_over_what_both_parts_say() -> None:
                 np.log1p(np.nan_to_num(near) / np.nansum(near) / 1e-3),
                 np.log1p((now - first) / 60) / 5,
                 np.log1p((now - last) / 60) / 5,
+                np.isin(rows, events.item[events.user == user][-kernels.READS :]),
             ], axis=1)[order]  # fmt: skip
             # The features of the mixture's own parts are what is left of ln q.
             own = np.empty((4, len(v)))
             session = kernels.visits.session_of(model.known.trails, recipe.pace, user, now)
             kernels.features(
-                model.known, recipe.pace, session, now, p.astype(np.float32), near.astype(np.float32),
-                order.astype(np.int32), own,
+                model.known, recipe.pace, session, kernels.reads_of(model.known, user), now,
+                p.astype(np.float32), near.astype(np.float32), order.astype(np.int32), own,
             )  # fmt: skip
             np.testing.assert_allclose(own[:, n_parts:], phi, rtol=1e-4)
             weights = parts["visits"].state.weights
@@ -145,6 +165,176 @@ def test_a_replay_is_what_serving_would_have_said() -> None:
             item = int(events.item[e])
             assert ranks[e] == (items.index(item) + 1 if item in items else 0)
         model = model.fold(events.select(slice(e, e + 1)))
+
+
+def test_a_replay_with_trees_is_what_serving_would_have_said() -> None:
+    recipe = SessionBlend(session_gap="20m", window="2h", learn_every=1, candidates=12, examples=300)
+    events = clicks(6, 700)
+    asked = (np.arange(len(events)) % 2 == 1) & (np.arange(len(events)) >= 601)
+    ranks = recipe.ranks(events, asked, 15)
+    known = recipe.begin(15, float(events.timestamp[0]))
+    first = events.select(slice(0, 601))
+    trees, _ = recipe.learn(known, first, rng=derive(0, recipe.name), progress=Silent())
+    assert len(trees.root) > 0
+    model = replace(started(recipe, 15), known=known, trees=trees)
+    other = 0
+    for e in range(601, len(events)):
+        if asked[e]:
+            query = Query(user=int(events.user[e]), now=float(events.timestamp[e]))
+            items, item = model.top(query, 15).items.tolist(), int(events.item[e])
+            assert ranks[e] == (items.index(item) + 1 if item in items else 0)
+            other += items != replace(model, trees=no_trees()).top(query, 15).items.tolist()
+        model = model.fold(events.select(slice(e, e + 1)))
+    assert other > 10
+
+
+def test_the_newest_examples_are_kept_oldest_first() -> None:
+    events = clicks(7, 300)
+    kept: list[kernels.Notes] = []
+    for n in (1000, 40):
+        recipe = SessionBlend(session_gap="20m", window="2h", learn_every=1, candidates=5)
+        known, ways = recipe.begin(15, 1e6), recipe.ways
+        kept.append(notes(n, 5, len(known.weights.straight), ways.pace))
+        user, chances = events.user.astype(np.int64), np.zeros(len(events))
+        kernels.learn_all(known, ways, user, events.item, events.timestamp, chances, kept[-1])
+    every, newest = (choices_of(noted, len(known.weights.straight)) for noted in kept)
+    assert len(every.size) > 40 == len(newest.size)
+    last = every.part(len(every.size) - 40, len(every.size))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(last, newest, strict=True))
+
+
+def test_what_somebody_read_before_is_known_from_memory_as_from_the_history() -> None:
+    recipe = SessionBlend(session_gap="20m", window="2h", learn_every=2, candidates=5)
+    events = clicks(8, 600)
+    model = started(recipe, 15).fold(events)
+    now, longer = float(events.timestamp[-1]) + 30, 0
+    for user in range(8):
+        history = events.select(events.user == user)
+        longer += len(history) > kernels.READS
+        asked = Query(user=user, now=now), Query(history=history, now=now)
+        remembered, told = (model.top(query, 15) for query in asked)
+        assert remembered.items.tolist() == told.items.tolist()
+        assert remembered.scores.tobytes() == told.scores.tobytes()
+        np.testing.assert_array_equal(kernels.reads_of(model.known, user), history.item[-kernels.READS :])
+    assert longer > 2
+
+
+def test_that_nobody_reads_an_item_twice_is_learnt() -> None:
+    # Everybody reads three of six items in one session and the others in the next, hours later.
+    rng = np.random.default_rng(2)
+    items = np.concatenate([rng.permutation(6) for _ in range(500)])
+    place = np.arange(3000) % 6
+    time = 1e6 + np.arange(3000) // 6 * 60.0 + place * 5.0 + (place >= 3) * 7200.0
+    order = np.argsort(time, kind="stable")
+    events = Interactions.of(user=(np.arange(3000) // 6)[order], item=items[order], timestamp=time[order])
+    asked = place[order] >= 4
+    learnt = SessionBlend(learn_every=1, trees=0).ranks(events, asked, 6)[asked][300:]
+    mixed = CoVisitation().ranks(events, asked, 6)[asked][300:]
+    assert (learnt <= 2).mean() > 0.99
+    assert (mixed <= 2).mean() < 0.6
+
+
+def test_the_trees_see_what_was_counted() -> None:
+    recipe = SessionBlend(session_gap="20m", window="2h", candidates=15, learn_every=1)
+    events = clicks(9)
+    known, pace = started(recipe, 15).fold(events).known, recipe.pace
+    now, n, asked = float(events.timestamp[-1]) + 30, len(known.weights.straight), 0
+    seen = Seen(events, pace, now)
+    for user in range(8):
+        session = kernels.visits.session_of(known.trails, pace, user, now)
+        if len(session) == 0:
+            continue
+        asked += 1
+        rows = np.setdiff1d(np.arange(15), session).astype(np.int32)
+        phi, share = np.random.default_rng(user).random((len(rows), n)), np.full(len(rows), 0.25)
+        out = np.empty((len(rows), width(n, pace)), np.float32)
+        reads = kernels.reads_of(known, user)
+        kernels.seen(known, recipe.ways, session, reads, now, rows, phi, share, out)
+        np.testing.assert_allclose(out[:, :n], phi, rtol=1e-6)
+        np.testing.assert_allclose(out[:, n], np.log(0.25), rtol=1e-6)
+        for i, j in enumerate(rows.tolist()):
+            expected = seen.of(j, session.tolist(), reads.tolist())
+            np.testing.assert_allclose(out[i, n + 1 :], expected, rtol=1e-3, atol=1e-4)
+    assert asked > 2
+
+
+class Seen:
+    """The sights, counted from the events themselves."""
+
+    def __init__(self, events: Interactions, pace: Pace, now: float) -> None:
+        self.pace, self.now, self.rows = pace, now, []
+        self.next: list[tuple[int, int, float]] = []
+        self.near: list[tuple[int, int, float]] = []
+        self.first: dict[int, float] = {}
+        self.sessions: dict[int, set[tuple[int, int]]] = {}
+        trails: dict[int, list[int]] = {}
+        last: dict[int, float] = {}
+        begun: dict[int, int] = {}
+        for user, item, at in zip(events.user.tolist(), events.item.tolist(), events.timestamp, strict=True):
+            if user not in last or at - last[user] > pace.session_gap:
+                trails[user], begun[user] = [], begun.get(user, 0) + 1
+            last[user] = at
+            trail = trails[user]
+            again = item in trail
+            self.rows.append((item, at, len(trail) > 0 and not again))
+            self.first.setdefault(item, at)
+            if again:
+                continue
+            if trail:
+                self.next.append((trail[-1], item, at))
+                for other in trail[-6:]:
+                    self.near += [(other, item, at), (item, other, at)]
+                for listed in (*trail, item):
+                    self.sessions.setdefault(listed, set()).add((user, begun[user]))
+            trails[user] = [*trail, item][-20:]
+
+    def clicks(self, j: int, half_life: float, *, within: bool) -> float:
+        return sum(
+            2 ** (-(self.now - at) / half_life) for i, at, inner in self.rows if i == j and inner >= within
+        )
+
+    def of(self, j: int, session: list[int], reads: list[int]) -> list[float]:
+        hs = [half_lives.tolist() for half_lives in self.pace[:3]]
+        found: list[float] = []
+        every = [self.clicks(j, h, within=False) for h in hs[0]]
+        inner = [self.clicks(j, h, within=True) for h in hs[0]]
+        for m in range(len(hs[0])):
+            slower = every[min(m + 1, len(every) - 1)]
+            found += [
+                np.log1p(every[m]),
+                np.log((inner[m] + 0.1) / (every[m] + 0.1)),
+                np.log((every[m] + 0.1) / (slower + 0.1)),
+            ]
+        then = [self.counted(self.next, session[-1], j, h, self.now) for h in hs[1]]
+        beside = [sum(self.counted(self.near, s, j, h, self.now) for s in session[-6:]) for h in hs[2]]
+        found += np.log1p([*then, *beside]).tolist()
+        others = [i for i in range(15) if i not in session]
+        of_clicks = every[-1] / sum(self.clicks(i, hs[0][-1], within=False) for i in others) + 1e-3
+        all_then = sum(self.counted(self.next, session[-1], i, hs[1][-1], self.now) for i in others)
+        all_beside = sum(
+            self.counted(self.near, s, i, hs[2][-1], self.now) for s in session[-6:] for i in others
+        )
+        found += [
+            np.log((then[-1] / max(all_then, 1e-9) + 1e-3) / of_clicks),
+            np.log((beside[-1] / max(all_beside, 1e-9) + 1e-3) / of_clicks),
+            np.log1p(self.counted(self.next, session[max(len(session) - 2, 0)], j, hs[1][-1])),
+            np.log1p(self.counted(self.next, j, session[-1], hs[1][-1])),
+            np.log1p(len(self.sessions.get(j, ()))),
+            (self.first[j] - self.first[session[-1]]) / 86400,
+            np.log1p(sum(self.counted(self.near, i, j, hs[2][-1]) for i in reads[-8:])),
+            len(reads),
+            np.log1p(all_then),
+            len(session),
+        ]
+        return found
+
+    def counted(
+        self, pairs: list[tuple[int, int, float]], source: int, target: int, half_life: float, now: float = 0
+    ) -> float:
+        """Return the pairs' worth now, or, without ``now``, at the last of the source's."""
+        of_source = [(j, at) for i, j, at in pairs if i == source]
+        now = now or max((at for _, at in of_source), default=0.0)
+        return sum(2 ** (-(now - at) / half_life) for j, at in of_source if j == target)
 
 
 def test_what_only_the_whole_session_tells_is_learnt() -> None:

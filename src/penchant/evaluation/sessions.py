@@ -34,7 +34,7 @@ class Replayable(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReplay:
-    """Events of which ``user`` is the session, oldest first, and which of them are asked about."""
+    """Events, oldest first, and which of them are asked about."""
 
     events: Interactions
     asked: Bools  # (n,)
@@ -51,26 +51,29 @@ def session_replay(
     end: float,
     n_items: int,
     rng: Generator,
+    sessions: AnyArray | None = None,
     sample: int | None = None,
     warm: float,
 ) -> SessionReplay:
     """Ask about ``sample`` sessions (all when None) of two clicks or more that begin in [start, end).
 
-    Recommenders learn from ``warm`` seconds before ``start`` on.
+    ``sessions`` (n,) names each event's; without it a user has one. Recommenders see users, and learn from
+    ``warm`` seconds before ``start`` on.
 
     Raises:
         InputError: no session begins then.
     """
-    order = np.lexsort((events.item, events.user, events.timestamp))
-    ordered = events.select(order)
+    within = events.user if sessions is None else sessions
+    order = np.lexsort((events.item, within, events.timestamp))
+    ordered, within = events.select(order), within[order]
     # Positions ascend by time, so a session's least position is its first click.
-    names, first, size = np.unique(ordered.user, return_index=True, return_counts=True)
+    names, first, size = np.unique(within, return_index=True, return_counts=True)
     begins = ordered.timestamp[first]
     able = np.flatnonzero((begins >= start) & (begins < end) & (size > 1))
     if len(able) == 0:
         raise InputError("no session of two clicks or more begins in the time asked about.")
     chosen = able if sample is None else rng.choice(able, min(sample, len(able)), replace=False)
-    asked = np.isin(ordered.user, names[chosen])
+    asked = np.isin(within, names[chosen])
     asked[first] = False
     last = float(ordered.timestamp[asked].max())
     low, high = np.searchsorted(ordered.timestamp, [start - warm, np.nextafter(last, np.inf)])
@@ -92,7 +95,7 @@ def session_replay(
 
 
 class SessionEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One recommender: means over requests, intervals from resampling sessions, cost of the whole replay."""
+    """One recommender: means over requests, intervals from resampling users, cost of the whole replay."""
 
     name: str
     mrr: Interval
@@ -129,7 +132,7 @@ def compare_sessions(
     seed: int = 42,
     progress: Progress,
 ) -> SessionTable:
-    """Replay for every recipe and compare; a session is one unit of resampling.
+    """Replay for every recipe and compare; a user is one unit of resampling.
 
     Raises:
         Defect: an answer is not a rank.
@@ -166,11 +169,11 @@ def _table(
     k: int,
     seed: int,
 ) -> SessionTable:
-    """Give intervals by resampling sessions: each counts with the sum over its requests."""
+    """Give intervals by resampling users: each counts with the sum over its requests."""
     names = sorted(values, key=lambda name: (-float(values[name][:, 0].mean()), name))
     n_units = int(unit.max()) + 1
     columns = [values[name][:, c] for name in names for c in (0, 1)]
-    # A mean over requests is a ratio of means over sessions; linearised it is a plain mean again.
+    # A mean over requests is a ratio of means over users; linearised it is a plain mean again.
     size = np.bincount(unit, minlength=n_units)
     per_unit: Sequence[F64] = [
         column.mean()

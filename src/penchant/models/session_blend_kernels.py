@@ -2,14 +2,19 @@
 
 Co-visitation's mixture p names the likeliest items C; they share out their probability anew:
 
-    q(j) = P(C) exp(v·φ_j) / Σ_{i in C} exp(v·φ_i)        P(C) = Σ_{i in C} p(i)
+    q(j) = P(C) exp(v·φ_j + T_j) / Σ_{i in C} exp(v·φ_i + T_i)        P(C) = Σ_{i in C} p(i)
 
 φ_j says how large an item's share is in each part of the mixture, in the mixture itself and among the session
-neighbours, each as ln(1 + share / ε), and how long ago it was first and last clicked. The mixture adds
-evidence up; here it is multiplied, so that what several parts agree on is not drowned by what is loud in one.
-After a click on one of C, v takes a step of AdaGrad (Duchi, Hazan, Singer, 2011) on -ln q:
+neighbours, each as ln(1 + share / ε), how long ago it was first and last clicked, and whether the user read
+it before. The mixture adds evidence up; here it is multiplied, so that what several parts agree on is not
+drowned by what is loud in one. After a click on one of C, v takes a step of AdaGrad (Duchi, Hazan, Singer,
+2011) on -ln of its share r without trees:
 
-    g = Σ_{i in C} q(i) φ_i / P(C) - φ_clicked        s ← s + g²        v ← v - η g / √s
+    g = Σ_{i in C} r(i) φ_i - φ_clicked        s ← s + g²        v ← v - η g / √s
+
+T_j is what trees fitted on earlier such clicks add (`penchant.models.boosted`), from what
+`penchant.models.session_sights_kernels` looks at; it stays until the next training, while the counts and v
+go on.
 """
 
 from typing import NamedTuple
@@ -20,12 +25,15 @@ from penchant.kernel.arrays import F32, F64, I64, Bools, Rows
 from penchant.kernel.compiled import kernel
 from penchant.models import co_visitation_kernels as visits
 from penchant.models import vsknn_kernels as alike
+from penchant.models.boosted import Trees, add_trees
 from penchant.models.co_visitation_kernels import Pace, Trails
-from penchant.models.next_click_kernels import rank_of
+from penchant.models.next_click_kernels import among, place_in, rank_of
+from penchant.models.session_sights_kernels import Notes, sights, width
 from penchant.models.vsknn_kernels import Reach, Sessions
 
+READS = 64  # of a user that are remembered, the latest
 EPSILON = 1e-3  # a share that is next to nothing
-MORE = 4  # features beside the parts of the mixture
+MORE = 5  # features beside the parts of the mixture
 _START = 1e-2  # the first s: how large the first steps may be
 
 
@@ -38,12 +46,20 @@ class Weights(NamedTuple):
     clicks: I64  # (1,) within sessions, so far
 
 
+class Readers(NamedTuple):
+    """What users read, session after session; each stands where `Trails` has the session."""
+
+    read: Rows  # (S, READS) the latest, oldest first
+    length: Rows  # (S,) how many there are
+
+
 class Known(NamedTuple):
     """What is known at one moment."""
 
     trails: Trails
     sessions: Sessions
     weights: Weights
+    readers: Readers
 
 
 class Learning(NamedTuple):
@@ -74,6 +90,30 @@ def start(parts: int, n_items: int) -> Weights:
     )
 
 
+def no_readers(places: int) -> Readers:
+    """Return readers of nothing."""
+    return Readers(read=np.full((places, READS), -1, np.int32), length=np.zeros(places, np.int32))
+
+
+@kernel()
+def reads_of(known: Known, user: int) -> Rows:
+    """Return the items that a user read last, the open session's too, oldest first."""
+    at = place_in(known.trails.owner, known.trails.touched, user)
+    return known.readers.read[at, : known.readers.length[at] if known.trails.owner[at] == user else 0]
+
+
+@kernel()
+def remember(known: Known, user: int, item: int) -> None:
+    """Note what a user reads; to be told before `Trails` learn of it."""
+    readers, at = known.readers, place_in(known.trails.owner, known.trails.touched, user)
+    n = readers.length[at] if known.trails.owner[at] == user else 0
+    if n == READS:
+        readers.read[at, :-1] = readers.read[at, 1:].copy()
+        n -= 1
+    readers.read[at, n] = item
+    readers.length[at] = n + 1
+
+
 @kernel()
 def likeliest(scores_: F32, c: int) -> Rows:
     """Return the rows of the c largest scores, of equals the first, in no order; NaN is left out."""
@@ -100,7 +140,15 @@ def likeliest(scores_: F32, c: int) -> Rows:
 
 @kernel()
 def features(
-    known: Known, pace: Pace, session: Rows, now: float, p: F32, near: F32, rows: Rows, out: F64
+    known: Known,
+    pace: Pace,
+    session: Rows,
+    earlier: Rows,
+    now: float,
+    p: F32,
+    near: F32,
+    rows: Rows,
+    out: F64,
 ) -> None:
     """Set ``out`` (len(rows), F) to φ; ``p`` and ``near`` are what both parts say of every item."""
     state, parts = known.trails, known.trails.weights.shape[1]
@@ -119,6 +167,7 @@ def features(
         out[c, parts + 1] = np.log(1.0 + near[j] / of_near / EPSILON) if near[j] > 0 else 0.0
         out[c, parts + 2] = np.log(1.0 + max(now - known.weights.born[j], 0.0) / 60.0) / 5.0
         out[c, parts + 3] = np.log(1.0 + max(now - state.seen[j], 0.0) / 60.0) / 5.0
+        out[c, parts + 4] = among(earlier, j)
 
 
 @kernel()
@@ -151,24 +200,52 @@ def step(weights: Weights, rate: float, phi: F64, share: F64, clicked: int) -> N
 
 
 @kernel()
-def ordered(known: Known, ways: Ways, session: Rows, now: float, out: F32) -> tuple[Rows, F64, F64]:
-    """Set ``out`` (n,) to p; return C, φ of each (c, F) and its share of P(C)."""
+def ordered(
+    known: Known, ways: Ways, session: Rows, earlier: Rows, now: float, out: F32
+) -> tuple[Rows, F64, F64]:
+    """Set ``out`` (n,) to p; return C, φ of each (c, F) and r, its share of P(C) without trees."""
     visits.scores(known.trails, ways.pace, session, now, out)
     near = np.empty(len(out), np.float32)
     alike.scores(known.sessions, ways.reach, session, now, near)
     rows = likeliest(out, ways.learning.candidates)
     phi = np.empty((len(rows), len(known.weights.straight)))
-    features(known, ways.pace, session, now, out, near, rows, phi)
+    features(known, ways.pace, session, earlier, now, out, near, rows, phi)
     return rows, phi, shares(known.weights.straight, phi)
 
 
 @kernel()
-def scores(known: Known, ways: Ways, session: Rows, now: float, out: F32) -> None:
+def seen(
+    known: Known,
+    ways: Ways,
+    session: Rows,
+    earlier: Rows,
+    now: float,
+    rows: Rows,
+    phi: F64,
+    share: F64,
+    out: F32,
+) -> None:
+    """Set ``out`` (c, G) to what the trees look at."""
+    born, held = known.weights.born, known.sessions.held
+    sights(known.trails, ways.pace, born, held, session, earlier, now, rows, phi, share, out)
+
+
+@kernel()
+def scores(
+    known: Known, ways: Ways, trees: Trees, session: Rows, earlier: Rows, now: float, out: F32
+) -> None:
     """Set ``out`` (n,) to q, beyond the likeliest to p; NaN as co-visitation gives it."""
     if len(session) == 0:
         visits.scores(known.trails, ways.pace, session, now, out)
         return
-    rows, _, share = ordered(known, ways, session, now, out)
+    rows, phi, share = ordered(known, ways, session, earlier, now, out)
+    if len(trees.root) > 0:
+        looked = np.empty((len(rows), width(phi.shape[1], ways.pace)), np.float32)
+        seen(known, ways, session, earlier, now, rows, phi, share, looked)
+        grown = np.log(np.maximum(share, 1e-300))
+        add_trees(trees, looked, grown)
+        share = np.exp(grown - grown.max())
+        share /= share.sum()
     mass = 0.0
     for c in range(len(rows)):
         mass += out[rows[c]]
@@ -177,17 +254,24 @@ def scores(known: Known, ways: Ways, session: Rows, now: float, out: F32) -> Non
 
 
 @kernel()
-def learn(known: Known, ways: Ways, user: int, item: int, now: float, scratch: F32) -> float:
+def learn(known: Known, ways: Ways, user: int, item: int, now: float, scratch: F32, notes: Notes) -> float:
     """Learn from one click in place; return the probability that co-visitation's mixture gave it."""
     weights = known.weights
     if user >= 0:
         session = visits.session_of(known.trails, ways.pace, user, now)
         weights.clicks[0] += len(session) > 0
         if len(session) > 0 and weights.clicks[0] % ways.learning.every == 0:
-            rows, phi, share = ordered(known, ways, session, now, scratch)
+            earlier = reads_of(known, user)
+            rows, phi, share = ordered(known, ways, session, earlier, now, scratch)
             for c in range(len(rows)):
                 if rows[c] == item:
+                    if len(notes.size) > 0:
+                        at = notes.ever[0] % len(notes.size)
+                        seen(known, ways, session, earlier, now, rows, phi, share, notes.sights[at])
+                        notes.size[at], notes.clicked[at] = len(rows), c
+                        notes.ever[0] += 1
                     step(weights, ways.learning.rate, phi, share, c)
+        remember(known, user, item)
     if weights.born[item] < 0:
         weights.born[item] = now
     alike.learn(known.sessions, ways.reach, user, item, now)
@@ -195,15 +279,25 @@ def learn(known: Known, ways: Ways, user: int, item: int, now: float, scratch: F
 
 
 @kernel()
-def learn_all(known: Known, ways: Ways, user: I64, item: Rows, time: F64, chances: F64) -> None:
+def learn_all(known: Known, ways: Ways, user: I64, item: Rows, time: F64, chances: F64, notes: Notes) -> None:
     """Learn from events in turn; ``chances`` (n,) become the probabilities the mixture gave them."""
     scratch = np.empty(len(known.weights.born), np.float32)
     for e in range(len(item)):
-        chances[e] = learn(known, ways, user[e], item[e], time[e], scratch)
+        chances[e] = learn(known, ways, user[e], item[e], time[e], scratch, notes)
 
 
 @kernel()
-def replay(known: Known, ways: Ways, user: I64, item: Rows, time: F64, asked: Bools, ranks: Rows) -> None:
+def replay(
+    known: Known,
+    ways: Ways,
+    trees: Trees,
+    notes: Notes,
+    user: I64,
+    item: Rows,
+    time: F64,
+    asked: Bools,
+    ranks: Rows,
+) -> None:
     """Learn from events in turn; just before each one ``asked`` for, say at which rank it was given.
 
     ``ranks`` (n,) counts from 1; 0 = it was not given.
@@ -212,6 +306,6 @@ def replay(known: Known, ways: Ways, user: I64, item: Rows, time: F64, asked: Bo
     for e in range(len(item)):
         if asked[e]:
             session = visits.session_of(known.trails, ways.pace, user[e], time[e])
-            scores(known, ways, session, time[e], out)
+            scores(known, ways, trees, session, reads_of(known, user[e]), time[e], out)
             ranks[e] = rank_of(out, item[e])
-        learn(known, ways, user[e], item[e], time[e], out)
+        learn(known, ways, user[e], item[e], time[e], out, notes)

@@ -86,7 +86,12 @@ def test_what_is_described_is_what_is_served(shop: Path, tmp_path: Path) -> None
     assert card["served"] == "alike"
     assert card["holds"]
     assert "community" in card["used"]  # what [graph] adds is used like any other attribute
-    assert card["notes"] == ["The personas that 'alike' serves, trained on data up to 2023-11-23 22:14 UTC."]
+    trained, weighed = card["notes"]
+    assert trained == "The personas that 'alike' serves, trained on data up to 2023-11-23 22:14 UTC."
+    assert weighed == (
+        "To people without a history 'alike' serves 75% what people alike take and 25% popularity, chosen on "
+        "its replay."
+    )
     workspace = Workspace.open(shop)
     serving = workspace.serving()
     _, shares, _ = serving.personas()

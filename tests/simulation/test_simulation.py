@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from penchant.data.snapshot import Snapshot, build_snapshot
 from penchant.kernel.arrays import Bools, Rows
+from penchant.kernel.clock import DAY
 from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
@@ -154,6 +155,19 @@ def test_minutes_follow_the_pauses(scene: Scene) -> None:
         replace(scene.everything.interactions, timestamp=np.zeros(len(scene.everything.interactions)))
     )
     assert stay_minutes(replace(scene, everything=bare), rng=derive(0, "m")) is None
+
+
+@pytest.mark.parametrize("every", [4, 20])
+def test_few_pauses_are_no_minutes(scene: Scene, every: int) -> None:
+    """Baskets of ``every`` items, two a minute apart and then none for a day: 1 of 2 x every has a pause."""
+    events = scene.everything.interactions
+    basket = np.arange(len(events)) // every
+    time = basket // 2 * DAY + basket % 2 * 60.0
+    baskets = replace(events, user=np.zeros_like(events.user), timestamp=time)
+    told = stay_minutes(
+        replace(scene, everything=scene.everything.with_interactions(baskets)), rng=derive(0, "m")
+    )
+    assert (told is not None) == (every == 4)
 
 
 @given(st.integers(0, 10_000))

@@ -206,8 +206,7 @@ def _show(here: Session, found: "Personas", losses: dict[str, dict[str, float]],
         here.say(note)
     for name, lost in losses.items():
         here.say(
-            f"Served as a persona's feed by '{name}', NDCG at 20 is lower than with a feed of one's own by "
-            f"{lost['new']:.4f} for people without a history and by {lost['known']:.4f} for known ones "
-            "(replay at training)."
+            f"A persona's feed by '{name}' instead of one's own changes NDCG at 20 by {-lost['new']:+.4f} "
+            f"for people without a history and by {-lost['known']:+.4f} for known ones (replay at training)."
         )
     here.say(f"Report: {out / _REPORT}")

@@ -7,7 +7,8 @@ Products are those that at least 10 households of the training part bought. The 
 products that most households of the training part bought; tail NDCG is of a ranking without the head, with
 the head taken out of the truth. Beside it stands the tail in the whole ranking, where the truth alone is
 without the head. The same is asked of product types and of product categories in place of products. Weights,
-k0 and how attributes place a household are chosen inside the training part.
+k0 and how attributes place a household are chosen inside the training part. `bench.cold_ceilings` says what
+the ceilings and the frontier are; nothing is chosen by them.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 from scipy.stats import t as student
 
 from bench.audience_tasks import data_folder, whole_year
+from bench.cold_ceilings import POWERS, frontier, future, own_taste, taught_by
 from bench.paired import versions
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot, build_snapshot
@@ -39,6 +41,8 @@ K = 20
 SEGMENT = ("age", "income")
 LEVELS = ("product_type", "product_category")  # what is recommended, beside products
 PARTS = ("all", "tail", "tail in the whole ranking")
+CEILINGS = ("future popularity", "future within age and income", "future by attributes", "own history")
+FRONTIER = tuple(f"ours x popularity^{power:g}" for power in POWERS)
 
 
 def main(*, quick: bool) -> dict[str, object]:
@@ -67,6 +71,11 @@ def main(*, quick: bool) -> dict[str, object]:
         for name in recipes
         for other in ("popularity", "recent", "segment")
         for part in PARTS
+    }
+    cold |= {
+        f"{name} - popularity, {part}": interval(table[f"{name} {part}"] - table[f"popularity {part}"])
+        for name in (*CEILINGS, *FRONTIER)
+        for part in PARTS[:2]
     }
     for level in LEVELS:
         cold |= at_level(level, splits)
@@ -128,9 +137,24 @@ def one_split(
     tell(row, "segment", segment(train, replay.new), truth, head)
     for name, model in models.items():
         tell(row, name, scores_of(model, replay), truth, head)
+    for name, scores in beyond(year, replay, models["ours"], seed).items():
+        tell(row, name, scores, truth, head)
     for n in BASKETS:
         row |= warm(models["ours"], replay, n)
     return row, {**models["ours"].card.metrics, "k0": models["ours"].k0}
+
+
+def beyond(year: Snapshot, replay: Replay, ours: LookalikeModel, seed: int) -> dict[str, F64]:
+    """Return the scores of each ceiling and of each point of the frontier, (n_new, n_items)."""
+    others = future(year, replay)
+    ceilings = (
+        np.repeat(popularity(others)[None], len(replay.new), axis=0),
+        segment(others, replay.new),
+        scores_of(taught_by(others, seed), replay),
+        own_taste(ours, year, replay),
+    )
+    traded = frontier(scores_of(ours, replay), popularity(replay.train))
+    return dict(zip((*CEILINGS, *FRONTIER), (*ceilings, *traded), strict=True))
 
 
 def at_level(level: str, splits: int) -> dict[str, dict[str, float]]:

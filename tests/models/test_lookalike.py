@@ -136,25 +136,28 @@ def test_ridge_without_a_penalty_gives_the_tribes_means() -> None:
 
 
 def test_tastes_are_told_by_attributes_through_the_factors_of_everybody() -> None:
-    """The oracle: a regression of the users' factors, and their products with the items' factors."""
+    """The oracle: a regression of the users' factors, their products with the items' factors, averaged."""
     snapshot = tribes()
     values, known, users = features_of(snapshot)
     known = known & (np.arange(N) % 3 > 0)  # of a third nothing is told, but their tastes count
-    tastes = Ials(factors=3, epochs=4).train(snapshot, rng=derive(0), progress=Silent())
+    lasting = Ials(factors=3, epochs=4).train(snapshot, rng=derive(0), progress=Silent())
+    fading = Ials(factors=2, epochs=4, half_life="9d").train(snapshot, rng=derive(1), progress=Silent())
     taken = targets(snapshot, weights={}, half_life="")
-    placed = by_taste(taken, Attributes(values=values, known=known), users, tastes, 2.0)
+    placed = by_taste(taken, Attributes(values=values, known=known), users, [lasting, fading], 2.0)
     dense = users[known[users]]
     z = values[dense] - values[dense].mean(axis=0)
-    oracle = Ridge(alpha=2.0, fit_intercept=False)
-    oracle.fit(z, tastes.user_factors[dense] - tastes.user_factors[dense].mean(axis=0))
-    told = oracle.predict(values - values[dense].mean(axis=0)) + tastes.user_factors[dense].mean(axis=0)
-    expected = told @ tastes.index.by_row().T
+    expected = np.zeros((N, ITEMS))
+    for tastes in (lasting, fading):
+        usual = tastes.user_factors[dense].mean(axis=0)
+        oracle = Ridge(alpha=2.0, fit_intercept=False).fit(z, tastes.user_factors[dense] - usual)
+        told = oracle.predict(values - values[dense].mean(axis=0)) + usual
+        expected += told @ tastes.index.by_row().T / 2
     got = placed.coordinates(1.0) @ placed.rows()
     np.testing.assert_allclose(got[known], expected[known], atol=1e-4)
     popular = np.asarray(taken[users].mean(axis=0)).ravel()
     np.testing.assert_allclose(got[~known], np.tile(popular, (int((~known).sum()), 1)), atol=1e-6)
-    idle = replace(tastes, user_factors=np.zeros_like(tastes.user_factors))
-    by_items = by_taste(taken, Attributes(values=values, known=known), users, idle, 2.0)
+    idle = replace(lasting, user_factors=np.zeros_like(lasting.user_factors))
+    by_items = by_taste(taken, Attributes(values=values, known=known), users, [fading, idle], 2.0)
     np.testing.assert_array_equal(
         by_items.rows(), by_ridge(taken, Attributes(values=values, known=known), users, 2.0).rows()
     )

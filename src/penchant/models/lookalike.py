@@ -70,9 +70,9 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     by the ``mean`` of its users or by its ``pivot``, the dense user nearest the centre, of whom
     ``pivot_model`` predicts: the ``taste`` of all, or a ``logistic`` regression of that user alone. Whoever
     places, users are also sorted into the clusters, which are the personas that are served. ``columns`` says
-    how the users' table is used, by its types if empty. The replay chooses among ``half_lives`` (empty =
-    never fades) and ``penalties`` of the regression. ``factors`` to ``event_weights`` are those of `Ials`,
-    which learns tastes.
+    how the users' table is used, by its types if empty. The replay chooses among ``penalties`` of the
+    regression and ``half_lives`` (empty = never fades), over which tastes are averaged. ``factors`` to
+    ``event_weights`` are those of `Ials`, which learns tastes.
     """
 
     name: ClassVar[str] = "lookalike"
@@ -86,7 +86,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pivot_model: PivotModel = "taste"
     pivot_penalty: float = 1.0
     columns: tuple[UserColumn, ...] = ()
-    half_lives: tuple[str, ...] = ("", "90d", "30d")
+    half_lives: tuple[str, ...] = ("", "60d", "14d")
     penalties: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0)
     factors: int = 64
     epochs: int = 12
@@ -182,15 +182,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             clusters=self.clusters,
             rng=np.random.default_rng(seed),
         )
-        few = taste
-        if space.k and self.place in ("best", "taste"):
-            lean = msgspec.structs.replace(
-                self.taste(),
-                factors=self.directions,
-                unobserved_weight=_UNOBSERVED,
-                cold_items=ColdItems(way="none"),
-            )
-            few = lean.train(snapshot, rng=np.random.default_rng(seed), progress=Silent())
+        few = self._few(snapshot, seed) if space.k and self.place in ("best", "taste") else []
         return _Learning(
             snapshot=snapshot,
             attributes=attributes,
@@ -200,6 +192,21 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             few=few,
             seed=seed,
         )
+
+    def _few(self, snapshot: Snapshot, seed: int) -> list[IalsModel]:
+        """Return the tastes that attributes can tell: in few factors, one for each half-life."""
+        lean = msgspec.structs.replace(
+            self.taste(),
+            factors=self.directions,
+            unobserved_weight=_UNOBSERVED,
+            cold_items=ColdItems(way="none"),
+        )
+        return [
+            msgspec.structs.replace(lean, half_life=half_life).train(
+                snapshot, rng=np.random.default_rng(seed), progress=Silent()
+            )
+            for half_life in self.half_lives
+        ]
 
     def _place(self, learning: "_Learning", fitted: Fitted) -> Placement:
         """Place everybody, those whose past is hidden too."""
@@ -290,7 +297,7 @@ class Lookalike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class _Learning:
     """What a placement learns from: these ``users`` of a snapshot, their attributes, personas and tastes.
 
-    ``few`` are the tastes in the few factors that attributes can tell.
+    ``few`` are the tastes that attributes can tell, empty where none is asked for.
     """
 
     snapshot: Snapshot
@@ -298,7 +305,7 @@ class _Learning:
     users: Rows
     space: PersonaSpace
     taste: IalsModel
-    few: IalsModel
+    few: list[IalsModel]
     seed: int
 
 

@@ -4,7 +4,8 @@ With t_ui in [0, 1] what user u took of item i, faded by age, p = mean over all 
 whose attributes x are known q = mean of t and z = x - mean of x:
 
     ridge:    t_u ≈ q + zᵀW        W = (ZᵀZ + λ I)⁻¹ Zᵀ (T - q)
-    taste:    t_u ≈ Y (m + zᵀV)    V = (ZᵀZ + λ I)⁻¹ Zᵀ (U - m), m mean of U; few factors U, Y of implicit ALS
+    taste:    t_u ≈ Y (m + zᵀV)    V = (ZᵀZ + λ I)⁻¹ Zᵀ (U - m), m mean of U; few factors U, Y of implicit
+                                   ALS; averaged over several that fade faster or slower
     cluster:  t_u ≈ Σ_c m_uc t̄_c   t̄_c = mean of t over cluster c of an uncentred SVD of x (or m soft)
     prior_u = (1 - s) p + s t_u    for a user with attributes, p for everybody else
 
@@ -15,6 +16,7 @@ everybody, also from those whose attributes nobody knows: what few take is not l
 with attributes who took it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -101,18 +103,25 @@ def by_ridge(taken: csr_array, attributes: Attributes, users: Rows, penalty: flo
 
 
 def by_taste(
-    taken: csr_array, attributes: Attributes, users: Rows, tastes: IalsModel, penalty: float
+    taken: csr_array, attributes: Attributes, users: Rows, tastes: Sequence[IalsModel], penalty: float
 ) -> Placement:
-    """Learn on those of ``users`` of whom there is a taste; place everybody with known attributes."""
-    dense = users[attributes.known[users] & tastes.user_factors[users].any(axis=1)]
+    """Learn on those of ``users`` of whom there is a taste; place everybody with known attributes.
+
+    ``tastes`` are one or more of the same users and items; what each makes of the attributes is averaged.
+    """
+    known = np.all([taste.user_factors.any(axis=1) for taste in tastes], axis=0)
+    dense = users[attributes.known[users] & known[users]]
     if len(dense) == 0:  # nobody with attributes did anything
         return by_ridge(taken, attributes, users, penalty)
     mean = attributes.values[dense].mean(axis=0, dtype=np.float64)
     z = attributes.values[dense] - mean
-    x = tastes.user_factors[dense].astype(np.float64)
-    usual = x.mean(axis=0)
-    v = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T @ (x - usual))
-    directions = np.concatenate([usual[None], v]) @ tastes.index.by_row().T.astype(np.float64)
+    told = np.linalg.solve(z.T @ z + penalty * np.eye(z.shape[1]), z.T)
+    directions = np.zeros((1 + z.shape[1], len(tastes[0].items)))
+    for taste in tastes:
+        x = taste.user_factors[dense].astype(np.float64)
+        usual = x.mean(axis=0)
+        from_attributes = np.concatenate([usual[None], told @ (x - usual)])
+        directions += from_attributes @ taste.index.by_row().T.astype(np.float64) / len(tastes)
     return _by_attributes(shared_preference(taken, users), attributes, mean, directions)
 
 

@@ -6,7 +6,8 @@ import pytest
 from penchant.kernel.progress import Silent
 from penchant.kernel.seeds import derive
 from penchant.models.base import Query
-from penchant.models.blend import Blend, BlendModel, select_greedily, standard
+from penchant.models.blend import Blend, BlendModel, select_greedily
+from penchant.models.parts import standard
 from penchant.testing.contracts import PersonalContract
 from penchant.testing.data import random_snapshot
 

@@ -28,36 +28,21 @@ from penchant.kernel.progress import Progress
 from penchant.models.answering import Block, ByScores
 from penchant.models.base import Card, Model, Queries, Query, Recipe, Retriever, card_for
 from penchant.models.best import apart
-from penchant.models.ease import Ease, EaseModel
-from penchant.models.ials import Ials, IalsModel
-from penchant.models.item_knn import ItemKnn
-from penchant.models.mf_sgd import Bpr, MfModel, MfSgd
-from penchant.models.neighbours import NeighbourModel
-from penchant.models.popularity import Popularity, PopularityModel
-from penchant.models.recent import Recent, RecentModel
-from penchant.models.rp3beta import Rp3Beta
-
-_MODELS: dict[type[Recipe], type[Retriever]] = {
-    Bpr: MfModel,
-    Ease: EaseModel,
-    Ials: IalsModel,
-    ItemKnn: NeighbourModel,
-    MfSgd: MfModel,
-    Popularity: PopularityModel,
-    Recent: RecentModel,
-    Rp3Beta: NeighbourModel,
-}
-PARTS: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in _MODELS}
-"""What can be blended."""
+from penchant.models.parts import (
+    open_parts,
+    part_arrays,
+    query_of,
+    raw,
+    recipes_of,
+    standard,
+    three_parts,
+    train_part,
+)
 
 _PROTOCOLS = ("time", "user", "random")
 _ROUNDS = 24  # parts added to the ensemble: weights are multiples of 1 / 24 at finest
 _REQUESTS = 1_500  # of the validation part at most
 _POOL = 200  # best items of each part that a blend may order on the validation part
-
-
-def _three() -> dict[str, dict[str, Any]]:
-    return {name: {"recipe": name} for name in ("ease", "ials", "popularity")}
 
 
 class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,15 +56,13 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: ClassVar[str] = "blend"
 
-    parts: dict[str, dict[str, Any]] = msgspec.field(default_factory=_three)
+    parts: dict[str, dict[str, Any]] = msgspec.field(default_factory=three_parts)
     protocol: str = "time"
     share: float = 0.1
     depth: int = 10
     mixing: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
-        if not self.parts:
-            raise ValueError("parts is empty: name at least one recipe.")
         if self.protocol not in _PROTOCOLS:
             raise ValueError(f"protocol is '{self.protocol}': use one of {', '.join(_PROTOCOLS)}.")
         if not 0 < self.share < 0.5:
@@ -94,7 +77,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Raises:
             ValueError: a part names no recipe that can be blended, or a field of it is wrong.
         """
-        return {name: _recipe(name, table) for name, table in self.parts.items()}
+        return recipes_of(self.parts)
 
     def train(
         self, snapshot: Snapshot, *, rng: Generator, progress: Progress, previous: Model | None = None
@@ -104,7 +87,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         seeds = {name: int(rng.integers(2**63)) for name in recipes}
         weights, metrics, note = self._learn(recipes, seeds, snapshot, progress)
         kept = {name: recipe for name, recipe in recipes.items() if weights[name] > 0}
-        models = {name: _train(recipe, snapshot, seeds[name], progress) for name, recipe in kept.items()}
+        models = {name: train_part(recipe, snapshot, seeds[name], progress) for name, recipe in kept.items()}
         card = card_for(
             self, snapshot, metrics=metrics | {f"weight_{n}": w for n, w in weights.items()}, notes=[note]
         )
@@ -119,7 +102,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         except InputError as error:
             even = dict.fromkeys(recipes, 1 / len(recipes))
             return even, {}, f"Even weights: nothing to learn them on ({error.what})"
-        models = {n: _train(r, split.train, seeds[n], progress) for n, r in recipes.items()}
+        models = {n: train_part(r, split.train, seeds[n], progress) for n, r in recipes.items()}
         progress.start("weights", 1)
         scores, relevant, wanted = _pooled(list(models.values()), split, log=self.mixing == "log")
         chosen, reached = select_greedily(scores, relevant, wanted, depth=self.depth)
@@ -135,23 +118,6 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return rule(snapshot, seed=seed, share=self.share)
 
 
-def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
-    kind = table.get("recipe")
-    if kind not in PARTS:
-        raise ValueError(f"parts.{name}: recipe is {kind!r}: use one of {', '.join(PARTS)}.")
-    fields = {key: value for key, value in table.items() if key != "recipe"}
-    try:
-        return msgspec.convert(fields, PARTS[kind])
-    except (msgspec.ValidationError, ValueError) as error:
-        raise ValueError(f"parts.{name}: {error}") from error
-
-
-def _train(recipe: Recipe, snapshot: Snapshot, seed: int, progress: Progress) -> Retriever:
-    model = recipe.train(snapshot, rng=np.random.default_rng(seed), progress=progress)
-    assert isinstance(model, Retriever)  # every one of PARTS is
-    return model
-
-
 def _pooled(
     models: Sequence[Retriever], split: Split, *, log: bool
 ) -> tuple[list[F32], list[AnyArray], AnyArray]:
@@ -164,7 +130,7 @@ def _pooled(
     relevant: list[AnyArray] = []
     for i in chosen:
         gone = split.exclude.row(int(i))
-        z = standard(raw(models, _query(split, int(i))), log=log)
+        z = standard(raw(models, query_of(split, int(i))), log=log)
         z[:, gone] = -np.inf
         depth = min(_POOL, z.shape[1])
         pool = np.unique(np.argpartition(-z, depth - 1, axis=1)[:, :depth])
@@ -172,14 +138,6 @@ def _pooled(
         scores.append(z[:, pool])
         relevant.append(np.isin(pool, split.truth.row(int(i))))
     return scores, relevant, np.diff(split.truth.indptr)[chosen]
-
-
-def _query(split: Split, i: int) -> Query:
-    """Return request i: by its user where that was trained, else by its history."""
-    if split.users[i] >= 0:
-        return Query(user=int(split.users[i]), now=split.now)
-    bounds = np.searchsorted(split.histories.user, [i, i + 1])
-    return Query(history=split.histories.select(slice(int(bounds[0]), int(bounds[1]))), now=split.now)
 
 
 def select_greedily(
@@ -214,23 +172,6 @@ def select_greedily(
     return best / best.sum(), reached
 
 
-def raw(models: Sequence[Retriever], query: Query) -> F32:
-    """Return every part's score of every item, (parts, n_items), NaN = cannot."""
-    everything = np.arange(len(models[0].items), dtype=np.int32)
-    return np.stack([model.score(query, everything) for model in models])
-
-
-def standard(scores: F32, *, log: bool = False) -> F32:
-    """Return z of the module's equation, one row a part; zeros where a part can score nothing."""
-    out = np.zeros_like(scores)
-    for z, s in zip(out, scores, strict=True):
-        known = ~np.isnan(s)
-        if known.any():
-            mean, deviation = s[known].mean(), max(float(s[known].std()), 1e-12)
-            z[:] = (np.where(known, s, s[known].min()) - mean) / deviation
-    return standard(np.log1p(out - out.min(axis=1, keepdims=True))) if log else out
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlendModel(ByScores):
     """The parts with a weight above 0. An item no part can score is NaN."""
@@ -259,10 +200,7 @@ class BlendModel(ByScores):
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""
-        own: dict[str, AnyArray] = {"weights": self.weights}
-        for place, model in enumerate(self.parts.values()):
-            own |= {f"part{place}_{name}": array for name, array in model.arrays().items()}
-        return own
+        return {"weights": self.weights, **part_arrays(self.parts)}
 
     @classmethod
     def open(cls, card: Card, arrays: Mapping[str, AnyArray]) -> Self:
@@ -270,15 +208,8 @@ class BlendModel(ByScores):
         blend = msgspec.convert(card.config, Blend)
         recipes = blend.recipes()
         kept = {name: recipe for name, recipe in recipes.items() if card.metrics.get(f"weight_{name}", 0) > 0}
-        parts: dict[str, Retriever] = {}
-        for place, (name, recipe) in enumerate(kept.items()):
-            prefix = f"part{place}_"
-            own = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
-            told = msgspec.structs.replace(
-                card, recipe=recipe.name, config=msgspec.to_builtins(recipe), metrics={}, notes=[]
-            )
-            parts[name] = _kind(recipe, own).open(told, own)
         log = blend.mixing == "log"
+        parts = open_parts(kept, card, arrays)
         return cls(card=card, parts=parts, weights=np.asarray(arrays["weights"]), log=log)
 
     def _scores(self, query: Query) -> F32:
@@ -286,10 +217,3 @@ class BlendModel(ByScores):
         blended = self.weights.astype(np.float32) @ standard(found, log=self.log)
         blended[np.isnan(found).all(axis=0)] = np.nan
         return blended
-
-
-def _kind(recipe: Recipe, arrays: Mapping[str, AnyArray]) -> type[Retriever]:
-    """Return the class of a part's model; EASE has two."""
-    if isinstance(recipe, Ease) and "neighbours_data" in arrays:
-        return NeighbourModel
-    return _MODELS[type(recipe)]

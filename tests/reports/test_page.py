@@ -164,8 +164,21 @@ def test_intervals_keep_their_order_and_groups() -> None:
     chart = every_chart()[0]
     assert chart.spec()["y"]["domain"] == ["a", "b"]
     assert chart.spec()["colors"] == ["g", "h"]
-    link = next(mark for mark in chart.marks if mark.kind == "link")
-    assert [(r["low"], r["high"]) for r in link.data] == [(1.0, 3.0), (0.5, 1.5)]
+    assert [(r["low"], r["high"]) for r in chart.records()] == [(1.0, 3.0), (0.5, 1.5)]
+    assert {mark.options["dy"] for mark in chart.marks} == {0.0}
+
+
+def test_intervals_of_one_name_stand_apart_and_zero_is_marked_between_them() -> None:
+    axis = Axis(label="Value", unit="s")
+    rows = [Estimate(name="a", value=v, low=v - 1, high=v + 1, group=g) for g, v in (("g", 0.5), ("h", 2.0))]
+    chart = intervals(title="T", see="S.", x=axis, y=axis, rows=rows)
+    assert [(m.kind, m.options["dy"]) for m in chart.marks[:-1]] == [
+        ("link", -4.5), ("dot", -4.5), ("link", 4.5), ("dot", 4.5),
+    ]  # fmt: skip
+    assert (chart.marks[-1].kind, chart.marks[-1].data) == ("ruleX", [{"zero": 0}])
+    assert [record["group"] for record in chart.records()] == ["g", "h"]
+    above = intervals(title="T", see="S.", x=axis, y=axis, rows=rows[1:])
+    assert {mark.kind for mark in above.marks} == {"link", "dot"}
 
 
 def test_histogram_outline_follows_the_bins() -> None:

@@ -76,8 +76,9 @@ class Chart:
         }
 
     def records(self) -> list[Record]:
-        """Return the records of the first mark that has any: the table under the picture."""
-        return next((list(mark.data) for mark in self.marks if mark.data), [])
+        """Return the records of the first kind of mark that has any: the table under the picture."""
+        kind = next((mark.kind for mark in self.marks if mark.data), None)
+        return [record for mark in self.marks if mark.kind == kind for record in mark.data]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,23 +93,39 @@ class Estimate:
 
 
 def intervals(*, title: str, see: str, x: Axis, y: Axis, rows: Sequence[Estimate]) -> Chart:
-    """Return a chart of one dot and its interval a row, in the order given; groups get their own colour."""
-    groups = list(dict.fromkeys(row.group for row in rows if row.group))
-    data: list[Record] = []
-    for row in rows:
-        record = {"name": row.name, "value": row.value, "low": row.low, "high": row.high}
-        data.append({**record, "group": row.group} if groups else record)
-    color = "group" if groups else "var(--c1)"
+    """Return a chart of one dot and its interval a row, in the order given.
+
+    Groups get their own colour, and of one name their own line, so that none hides another. 0 is marked where
+    it lies among the intervals.
+    """
+    groups = list(dict.fromkeys(row.group for row in rows))
     names = list(dict.fromkeys(row.name for row in rows))
+    color = "group" if any(groups) else "var(--c1)"
     span = {"x1": "low", "x2": "high", "y1": "name", "y2": "name", "stroke": color, "strokeWidth": 2}
     dot = {"x": "value", "y": "name", "fill": color, "r": 4.5, "tip": True}
+    shared = len(names) < len(rows)  # rows of one name
+    marks: list[Mark] = []
+    for i, group in enumerate(groups):
+        data: list[Record] = [
+            {"name": row.name, "value": row.value, "low": row.low, "high": row.high}
+            | ({"group": group} if any(groups) else {})
+            for row in rows
+            if row.group == group
+        ]
+        line = {"dy": (i - (len(groups) - 1) / 2) * min(9.0, 22 / len(groups)) if shared else 0.0}
+        marks += [
+            Mark(kind="link", data=data, options=span | line),
+            Mark(kind="dot", data=data, options=dot | line),
+        ]
+    if any(row.low < 0 for row in rows) and any(row.high > 0 for row in rows):
+        marks.append(Mark(kind="ruleX", data=[{"zero": 0}], options={"x": "zero", "stroke": "var(--faint)"}))
     return Chart(
         title=title,
         see=see,
         x=x,
         y=Axis(label=y.label, unit=y.unit, options={"domain": names, **y.options}),
-        marks=[Mark(kind="link", data=data, options=span), Mark(kind="dot", data=data, options=dot)],
-        colors=groups,
+        marks=marks,
+        colors=[group for group in groups if group],
     )
 
 

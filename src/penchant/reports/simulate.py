@@ -141,7 +141,7 @@ def _levels(found: Simulation, metric: Metric) -> Section:
             "that telling people apart can give."
         ),
         x=Axis(
-            label=_METRIC[metric].capitalize(),
+            label=_METRIC[metric].capitalize() if percent else "Time a visit",
             unit="%" if percent else "minutes",
             options={"percent": True, "zero": True} if percent else {"zero": True},
         ),

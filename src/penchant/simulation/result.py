@@ -151,16 +151,21 @@ class Simulation:
         for world in MODELS:
             for over in ("pacing_popular", "global"):
                 told = [
-                    f"{_WORDS[metric]} {self.lift(world, over, 'new', metric)}" for metric in self.metrics()
+                    f"{_WORDS[metric]} {_certain(self.lift(world, over, 'new', metric))}"
+                    for metric in self.metrics()
                 ]
-                said.append(f"Answers by {world}, ours over {FEEDS[over].lower()}: {', '.join(told)}.")
+                said.append(f"If people answer by {world}, ours over '{FEEDS[over]}': {', '.join(told)}.")
             room = self.lift(world, "oracle", "new", "reward")
-            said.append(f"Answers by {world}, ours against every chance known: likes {room}.")
+            said.append(f"If people answer by {world}, ours against every chance known: likes {room}.")
         return said
 
     def fit_of(self, world: str) -> tuple[Fit, ...]:
         """Return the fits of one model, by seed."""
         return tuple(fit for fit in self.fits if fit.model == world)
+
+
+def _certain(lift: Span) -> str:
+    return f"{lift}" if lift.low > 0 or lift.high < 0 else f"{lift}, so nothing certain"
 
 
 def simulation_of(

@@ -118,23 +118,24 @@ def remember(known: Known, user: int, item: int) -> None:
 def likeliest(scores_: F32, c: int) -> Rows:
     """Return the rows of the c largest scores, of equals the first, in no order; NaN is left out."""
     held = np.empty(min(c, len(scores_)), np.int32)
-    n, least = 0, 0
+    n, least, bound = 0, 0, np.float32(-np.inf)
     for j in range(len(scores_)):
-        if np.isnan(scores_[j]):
+        if n == len(held):
+            if not scores_[j] > bound:  # nor is NaN
+                continue
+            held[least] = j
+        elif np.isnan(scores_[j]):
             continue
-        if n < len(held):
+        else:
             held[n] = j
             n += 1
-        elif scores_[j] > scores_[held[least]]:
-            held[least] = j
-        else:
-            continue
         if n == len(held):
             least = 0
             for k in range(1, n):
                 worse = scores_[held[k]] < scores_[held[least]]
                 if worse or (scores_[held[k]] == scores_[held[least]] and held[k] > held[least]):
                     least = k
+            bound = scores_[held[least]]
     return held[:n]
 
 
@@ -156,7 +157,7 @@ def features(
     visits.totals(state, pace, session, now, total)
     of_near = 0.0
     for j in range(len(near)):
-        if not np.isnan(near[j]):
+        if near[j] > 0:  # nor is NaN
             of_near += near[j]
     for c in range(len(rows)):
         j = rows[c]

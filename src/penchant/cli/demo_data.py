@@ -51,6 +51,7 @@ def prepare(source: Path, target: Path) -> DemoFiles:
     target.mkdir(parents=True, exist_ok=True)
     files = {name: target / name for name in ("users.csv", "items.parquet", "interactions.parquet")}
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")  # ours says enough
         connection.execute("SET TimeZone = 'UTC'")
         for view in ("demographics", "products", "transactions"):
             connection.execute(f"CREATE VIEW {view} AS FROM '{_quoted(source / f'{view}.parquet')}'")

@@ -149,3 +149,32 @@ def test_groups_that_nobody_is_served_by_are_called_so(
     assert "give one" in told
     assert "no trained recipe 'popular' has personas" in told
     assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--days", "-1"], "days must be above 0, got -1."),
+        (["--days", "nan"], "days must be above 0, got nan."),
+        (["--category", "nope"], "items have no column 'nope'."),
+        (["--k", "1"], "--k is a whole number from 2 up, or auto; got '1'."),
+        (["--space", "place"], "--space is attributes or behaviour; got 'place'."),
+        (["--model", "alik"], "no trained recipe 'alik' has personas."),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_nothing_is_written(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[str], said: str
+) -> None:
+    assert run(["-C", str(shop), "personas", "--out", str(tmp_path / "out"), *asked]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_where_no_folder_can_be_is_refused_before_the_work(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run(["-C", str(shop), "personas", "--out", str(tmp_path / "file" / "below")]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'file'}: this is a file, not a folder." in told
+    assert "personas:" not in told  # nothing was begun

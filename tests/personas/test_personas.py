@@ -1,5 +1,7 @@
 """Personas on users whose groups, levels and tastes are known by construction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -202,9 +204,10 @@ def test_personas_without_attributes_or_categories() -> None:
     )
     with pytest.raises(InputError, match="Import users with attributes"):
         find_personas(bare, PersonaSettings(), rng=derive(1, "p"), progress=Silent())
-    found = find_personas(
-        snapshot, PersonaSettings(category="nothing"), rng=derive(1, "p"), progress=Silent()
-    )
+    with pytest.raises(InputError, match=r"no column 'kinds'\. .*category"):  # asked for, so it has to exist
+        find_personas(snapshot, PersonaSettings(category="kinds"), rng=derive(1, "p"), progress=Silent())
+    without = replace(snapshot, item_table=snapshot.item_table.select(["item_id"]))
+    found = find_personas(without, PersonaSettings(), rng=derive(1, "p"), progress=Silent())
     assert found.matrix is None
     assert "--category" in found.notes[0]
     assert found.elbow is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from penchant.cli.session import Folder, Json, Session, session
+from penchant.cli.session import Folder, Json, Session, can_be_folder, session
 from penchant.kernel.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ def personas(
     anew = k is not None or space is not None
     if anew and model is not None:
         raise InputError("--model names personas that are served, --k and --space find others: give one.")
+    can_be_folder(out)
     here = session(context, folder, json=json)
     with here.workspace() as workspace, here.progress() as progress:
-        settings = msgspec.structs.replace(workspace.settings.personas, **asked)
+        settings = workspace.settings.personas.but(asked)
         served = None if anew else served_personas(workspace.registry, model)
         known = None if served is None else _served(workspace, settings, served, progress)
         found, snapshot = known or _anew(workspace, settings, out, progress)

@@ -1,5 +1,6 @@
 """What every command shares: the workspace folder, the two ways to answer, progress, numbers for people."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
 
+from penchant.kernel.errors import InputError
 from penchant.kernel.progress import Progress
 
 if TYPE_CHECKING:  # at run time imported when a command needs them: `penchant --help` must not wait
@@ -114,6 +116,19 @@ def session(context: typer.Context, folder: Path | None = None, *, json: bool = 
     chosen = folder or (root.folder if root else None) or Path()
     width = None if Console().is_terminal else 160
     return Session(folder=chosen, json=json, out=Console(width=width), err=Console(stderr=True, width=width))
+
+
+def can_be_folder(path: Path) -> None:
+    """Refuse a place for files where no folder can be made, before the work rather than after it.
+
+    Raises:
+        InputError: the path or one above it is a file, or may not be written to.
+    """
+    above = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not above.is_dir():
+        raise InputError("this is a file, not a folder.", where=str(above), fix="Name another folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError("this folder may not be written to.", where=str(above), fix="Name another folder.")
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penchant.cli.session import Folder, Json, Session, session
+from penchant.cli.session import Folder, Json, Session, can_be_folder, session
 
 if TYPE_CHECKING:
     from penchant.simulation.result import Simulation
@@ -58,6 +58,7 @@ def simulate(
         "least_events": least_events,
     }
     settings = settings_of(asked)
+    can_be_folder(out)
     with here.workspace() as workspace, here.progress() as progress:
         snapshot = workspace.snapshot(progress=progress)
         personas = workspace.settings.personas

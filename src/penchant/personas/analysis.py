@@ -14,7 +14,7 @@ from penchant.models.user_clusters import Clusters, Elbow, assign, find_elbow, k
 from penchant.personas.behaviour import Behaviour, BehaviourMatrix, behaviour_matrix, behaviour_of
 from penchant.personas.checks import Check, Interval, check_clusters
 from penchant.personas.profile import Persona, describe_clusters
-from penchant.personas.settings import PersonaSettings, SpaceName
+from penchant.personas.settings import CATEGORY, PersonaSettings, SpaceName
 from penchant.personas.spaces import attribute_space, behaviour_space
 
 
@@ -197,10 +197,10 @@ def _behaviour(snapshot: Snapshot, settings: PersonaSettings) -> tuple[Behaviour
     """Return the scores, or why there are none: personas can be described without behaviour."""
     if len(snapshot.interactions) == 0:
         return None, ("There are no interactions: personas are described by attributes alone.",)
-    if settings.category not in snapshot.item_table.column_names[1:]:
+    if settings.category == CATEGORY and CATEGORY not in snapshot.item_table.column_names[1:]:
         return None, (
-            f"Items have no column '{settings.category}': behaviour by category is left out. "
-            "Name the column with --category.",
+            f"Items have no column '{CATEGORY}': behaviour by category is left out. Name the column with "
+            "--category.",
         )
     behaviour = behaviour_of(
         snapshot,

@@ -44,7 +44,7 @@ class SimulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be at least 1.")
         if self.seeds < 2 or self.most_categories < 2:
             raise ValueError("seeds and most_categories must be at least 2.")
-        if self.days is not None and self.days <= 0:
+        if self.days is not None and not self.days > 0:  # a NaN is refused too
             raise ValueError(f"days is {self.days}: it must be above 0.")
         if self.slots * self.visits > self.candidates:
             needed = self.slots * self.visits

@@ -36,6 +36,11 @@ RECIPES: dict[str, Replayable] = {
     "vsknn": VsKnn(**READERS),
     "clicks of 2 minutes": POPULAR,
 }
+UNKNOWN: dict[str, Replayable] = {
+    "session_blend": SessionBlend(**STRANGERS),
+    "co_visitation": CoVisitation(**STRANGERS),
+    "vsknn": VsKnn(**STRANGERS),
+}
 
 
 def globo() -> tuple[Interactions, Rows, int]:
@@ -52,10 +57,7 @@ def globo() -> tuple[Interactions, Rows, int]:
 def main(*, quick: bool) -> dict[str, object]:
     events, session, n_items = globo()
     tables: list[SessionTable] = []
-    for user, recipes in (
-        (events.user, RECIPES),
-        (session, {"session_blend, readers unknown": SessionBlend(**STRANGERS)}),
-    ):
+    for user, recipes in ((events.user, RECIPES), (session, UNKNOWN)):
         split = session_replay(
             replace(events, user=user),
             sessions=session,

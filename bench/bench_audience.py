@@ -2,6 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import islice, repeat
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,8 @@ from penchant.kernel.seeds import derive
 METRICS = ("auc", "lift@5%", "recall@10%", "spend-stratified auc")
 BARS = {"auc": 0.765, "lift@5%": 5.2, "recall@10%": 0.395, "spend-stratified auc": 0.72}
 FEW = 25
+_TASKS = cache(tasks)
+_COMPUTED: dict[str, tuple[Features, CodeStore]] = {}
 
 
 class Prepared:
@@ -66,33 +72,41 @@ class Prepared:
         return self.spend
 
 
+@cache
+def prepared(index: int) -> Prepared:
+    """Return one of `tasks`, prepared; once a process, features once a snapshot."""
+    return Prepared(_TASKS()[index], _COMPUTED)
+
+
+def measured(index: int, size: int | None, repeats: int) -> dict[str, dict[str, float]]:
+    """Return a task's metrics by method, the mean over the splits."""
+    item = prepared(index)
+    task = item.task
+    methods = {"auto": item.auto, "coupang": item.coupang, "total spend": item.total_spend}
+    rows: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
+    for split, (known, hidden) in enumerate(islice(splits(task, size=size), repeats)):
+        rest = ~np.isin(task.candidates, known)
+        is_hidden = np.isin(task.candidates, hidden)
+        for method, answer in methods.items():
+            score = answer(known, split)
+            rows[method].append(measure(score[rest], is_hidden[rest], item.spend[rest], seed=split))
+    return {
+        method: {m: float(np.mean([r[m] for r in found])) for m in METRICS} for method, found in rows.items()
+    }
+
+
 def run(
-    prepared: Sequence[Prepared], *, repeats: int, size: int | None
+    pool: ProcessPoolExecutor, indices: Sequence[int], *, repeats: int, size: int | None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return metrics by method and task, the mean over the splits."""
+    """Return metrics by method and task."""
     found: dict[str, dict[str, dict[str, float]]] = {"auto": {}, "coupang": {}, "total spend": {}}
-    for item in prepared:
-        task = item.task
-        rows: dict[str, list[dict[str, float]]] = {method: [] for method in found}
-        for split, (known, hidden) in enumerate(splits(task, size=size)):
-            if split == repeats:
-                break
-            rest = ~np.isin(task.candidates, known)
-            is_hidden = np.isin(task.candidates, hidden)
-            for method, answer in (
-                ("auto", item.auto),
-                ("coupang", item.coupang),
-                ("total spend", item.total_spend),
-            ):
-                scores = answer(known, split)
-                rows[method].append(measure(scores[rest], is_hidden[rest], item.spend[rest], seed=split))
-        for method, measured in rows.items():
-            found[method][task.name] = {m: float(np.mean([r[m] for r in measured])) for m in METRICS}
-        print(
-            f"{task.kind} {task.name:32s}"
-            + "".join(f"  {method} {found[method][task.name]['auc']:.3f}" for method in found),
-            flush=True,
-        )
+    answers = pool.map(measured, indices, repeat(size), repeat(repeats))
+    for index, answer in zip(indices, answers, strict=True):
+        task = _TASKS()[index]
+        for method, row in answer.items():
+            found[method][task.name] = row
+        line = "".join(f"  {method} {row['auc']:.3f}" for method, row in answer.items())
+        print(f"{task.kind} {task.name:32s}{line}", flush=True)
     return found
 
 
@@ -128,17 +142,15 @@ def readings(found: dict[str, dict[str, float]], chosen: Sequence[Task]) -> dict
 
 def main(*, quick: bool) -> dict[str, object]:
     begun = time.perf_counter()
-    chosen = tasks()
-    if quick:
-        chosen = chosen[::8]
-    computed: dict[str, tuple[Features, CodeStore]] = {}
-    prepared = [Prepared(task, computed) for task in chosen]
+    indices = range(0, len(_TASKS()), 8 if quick else 1)
+    chosen = [_TASKS()[index] for index in indices]
     repeats = 1 if quick else SPLITS
-    print("half the positives as seeds")
-    halves = run(prepared, repeats=repeats, size=None)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        print("half the positives as seeds")
+        halves = run(pool, indices, repeats=repeats, size=None)
+        print(f"{FEW} seeds")
+        fews = run(pool, indices, repeats=repeats, size=FEW)
     half = summary(halves)
-    print(f"{FEW} seeds")
-    fews = run(prepared, repeats=repeats, size=FEW)
     few = summary(fews)
     means = half["mean"]["auto"]
     for method, row in half["mean"].items():

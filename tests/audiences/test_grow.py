@@ -13,6 +13,7 @@ from penchant.audiences.grow import grow
 from penchant.audiences.learners import Additive, Leaning, forest_of, gather
 from penchant.audiences.nearness import nearness
 from penchant.audiences.pool import Population, mid_ranks, pool_of
+from penchant.audiences.quality import auc
 from penchant.features.codes import CodeStore, code_features
 from penchant.features.matrix import FeatureName, Features
 from penchant.features.taste import affinity_of, axes_of
@@ -116,7 +117,10 @@ def test_affinity_is_each_category_regressed_on_the_others(store: CodeStore) -> 
         np.testing.assert_allclose(expected[:, j], others @ slope, atol=1e-5)
 
 
-def test_affinity_is_learned_from_codes_as_the_model_reads_them(store: CodeStore) -> None:
+def test_affinity_is_learned_from_codes_as_the_model_reads_them(
+    store: CodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble, "LEAST_CATEGORIES", CATEGORIES)
     pool = pool_of(store, tastes(store), np.arange(0, 400, 4, dtype=np.int32))
     only = Ensemble(trees=False, linear=False, tastes=False)
     _, each = ensemble.score(pool, only, rng=derive(0, "g"))
@@ -143,15 +147,14 @@ def test_nearness_leaves_out_the_one_it_scores() -> None:
     assert found[5] == 0
 
 
-def test_items_count_half_where_they_are_at_hand(store: CodeStore) -> None:
+def test_items_count_where_they_are_at_hand(store: CodeStore) -> None:
     seeds = np.arange(0, 400, 4, dtype=np.int32)
     taken = sp.csr_array(np.eye(2, dtype=np.float32)[(np.arange(N) >= 400).astype(int)])
     pool = pool_of(store, tastes(store), seeds)
     everybody = Population(codes=store, seeds=seeds, taste=pool.taste, items=taken)
-    config = Ensemble(trees=False, linear=False, tastes=False, affinity_repeats=1)
-    mean, each = ensemble.score(pool, config, rng=derive(0, "h"), population=everybody)
+    config = Ensemble(trees=False, linear=False, taste_repeats=1)
+    each = ensemble.score(pool, config, rng=derive(0, "h"), population=everybody)[1]
     assert each["items"][:400].min() > each["items"][400:].max()
-    np.testing.assert_allclose(mean, (each["affinity"] + each["items"] / 2) / 1.5, rtol=1e-12)
 
 
 def test_blocks_do_not_change_a_score(store: CodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,13 +202,47 @@ def test_learners_by_the_length_of_the_list(store: CodeStore, monkeypatch: pytes
     alone = Ensemble(tree_bags=1, trees=False, tastes=False, affinity=False)
     few = pool_of(store, tastes(store), np.arange(0, 400, 16, dtype=np.int32))
     assert set(ensemble.score(few, alone, rng=derive(0, "e"))[1]) == {"trees"}  # 25 seeds: never linear alone
-    mean, each = ensemble.score(few, quick, rng=derive(0, "e"))
+    each = ensemble.score(few, quick, rng=derive(0, "e"))[1]
+    assert set(each) == {"trees", "linear", "taste"}  # 12 categories are too few for affinity
+    monkeypatch.setattr(ensemble, "LEAST_CATEGORIES", CATEGORIES)
+    each = ensemble.score(few, quick, rng=derive(0, "e"))[1]
     assert set(each) == {"trees", "linear", "taste", "affinity"}
-    by_hand = (each["trees"] / 2 + each["linear"] / 2 + each["taste"] + each["affinity"]) / 3
-    np.testing.assert_allclose(mean, by_hand, rtol=1e-12)
-    monkeypatch.setattr(ensemble, "SHORT", 10)
-    mean, each = ensemble.score(few, Ensemble(tree_bags=1, folds=2), rng=derive(0, "e"))
-    np.testing.assert_allclose(mean, sum(each.values()) / 4, rtol=1e-12)
+    counted: list[int] = []
+    fit = ensemble.cross_fit
+
+    def counting(*given: Any, **settings: Any) -> Any:
+        counted.append(settings["folds"] * settings["repeats"])
+        return fit(*given, **settings)
+
+    monkeypatch.setattr(ensemble, "cross_fit", counting)
+    for limit in (1000, 10):
+        monkeypatch.setattr(ensemble, "SHORT", limit)
+        ensemble.score(few, quick, rng=derive(0, "e"))
+    assert counted == [2, 2, 2, 2, 2, 5, 5, 5]
+
+
+def test_a_learner_counts_by_the_square_of_its_edge_over_chance(store: CodeStore) -> None:
+    pool = pool_of(store, tastes(store), np.arange(0, 400, 4, dtype=np.int32))
+    config = Ensemble(tree_bags=1, linear=False, taste_repeats=1)
+    mean, each = ensemble.score(pool, config, rng=derive(0, "i"))
+    edges = {name: auc(ranks, pool.is_seed).value - 0.5 for name, ranks in each.items()}
+    assert set(edges) == {"trees", "taste"}
+    assert min(edges.values()) > 0.1
+    total = sum(edge**2 for edge in edges.values())
+    by_hand = sum(edges[name] ** 2 * each[name] for name in each) / total
+    np.testing.assert_allclose(mean, by_hand, rtol=1e-9)
+
+
+def test_a_learner_without_an_edge_hardly_counts(store: CodeStore) -> None:
+    seeds = np.arange(0, 400, 4, dtype=np.int32)
+    noise = derive(5, "noise").normal(size=(N, 3)).astype(np.float32)
+    pool = pool_of(store, noise, seeds, allowed=np.array([f.code > 0 for f in store.book], bool))
+    mean, each = ensemble.score(pool, Ensemble(tree_bags=1, taste_repeats=1), rng=derive(0, "j"))
+    rest = np.setdiff1d(np.arange(N), seeds)
+    hidden = rest < 400
+    assert auc(each["taste"][rest], hidden).value < 0.6
+    best = max(auc(each[name][rest], hidden).value for name in ("trees", "linear"))
+    assert auc(mean[rest], hidden).value > best - 0.01
 
 
 def test_repeats_make_a_short_lists_ranking_depend_less_on_chance(store: CodeStore) -> None:

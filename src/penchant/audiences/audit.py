@@ -6,11 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
-from penchant.audiences.config import AudienceCard, Bias, Drift
+from penchant.audiences.config import Bias, Drift, read_card
 from penchant.audiences.divergence import histogram
 from penchant.audiences.quality import auc
 from penchant.features.matrix import FeatureName
@@ -90,13 +89,7 @@ def drift(
     Raises:
         InputError: there is no readable card in the folder.
     """
-    card_file = previous / "card.json"
-    try:
-        card = msgspec.json.decode(card_file.read_bytes(), type=AudienceCard)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(
-            f"no readable card of an earlier run ({error}).", where=str(card_file), fix="Leave it out."
-        ) from error
+    card = read_card(previous / "card.json")
     columns = {feature.name: j for j, feature in enumerate(book)}
     known = [top for top in card.top if top.feature in columns]
     psi: dict[str, float] = {}

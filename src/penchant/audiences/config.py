@@ -1,6 +1,7 @@
 """What an audience is asked for with, and what comes back."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -13,10 +14,11 @@ from penchant.audiences.seeds import Finding
 from penchant.audiences.selection import Selection
 from penchant.features.purchase import PurchaseFeatures
 from penchant.kernel.arrays import F64, Rows
+from penchant.kernel.errors import InputError
 
 Method: TypeAlias = Literal["auto", "coupang", "embedding", "trees", "linear", "taste"]
 METHODS: Final[tuple[str, ...]] = get_args(Method)
-FORMAT = 1
+FORMAT = 2
 
 
 class AudienceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,6 +141,21 @@ class AudienceCard(msgspec.Struct, frozen=True, kw_only=True):
     reruns: list[Rerun] = []
     drift: Drift | None = None
     format: int = FORMAT
+
+
+def read_card(path: Path) -> AudienceCard:
+    """Return the card of an earlier run.
+
+    Raises:
+        InputError: there is none, or another version wrote it.
+    """
+    try:
+        card = msgspec.json.decode(path.read_bytes(), type=AudienceCard)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(
+            f"no readable card of an earlier run ({error}).", where=str(path), fix="Grow the audience again."
+        ) from error
+    return card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

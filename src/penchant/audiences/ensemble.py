@@ -23,6 +23,8 @@ from penchant.kernel.progress import Progress, Silent
 
 FEW: Final = 50
 """Below this many seeds the logistic regression on all features never ranks alone."""
+LEAST_CATEGORIES: Final = 32
+"""Of fewer categories one says little of another."""
 SHORT: Final = 1000
 """Below so many seeds a ranking depends on how the list was cut: models keep more of it and are repeated."""
 Fit: TypeAlias = Callable[[Pool, Rows, int], Model]
@@ -55,9 +57,6 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     linear_repeats: int = 2
     taste_repeats: int = 5
     affinity_repeats: int = 2
-    tree_weight: float = 0.5  # of the trees' ranks in the mean, as each tree sees half of the seeds
-    linear_weight: float = 0.5
-    items_weight: float = 0.5  # of any list, as it weighs no item by what tells the seeds apart
     unlabelled: int = 20_000
     positives: int = 20_000
 
@@ -72,6 +71,7 @@ def score(
 ) -> tuple[F64, dict[str, F64]]:
     """Return how alike every user is (n,), the mean rank in [0, 1] over the learners, and each one's own.
 
+    A learner counts by the square of its edge: where one category says nothing of another, affinity hardly.
     Models learn from the pool; scored is the ``population`` that it was drawn from, in one pass over its
     codes. Without one the pool is everybody.
     """
@@ -92,11 +92,18 @@ def score(
     from scipy.stats import rankdata  # heavy: only here
 
     ranked = {name: rankdata(raw) / len(raw) for name, raw in found.items()}
-    weight = {"items": config.items_weight}
-    if len(pool.seeds) < SHORT:
-        weight |= {"trees": config.tree_weight, "linear": config.linear_weight}
-    weights = [weight.get(name, 1.0) for name in ranked]
+    weights = [_edge(ranks, population) ** 2 for ranks in ranked.values()]
     return np.average(list(ranked.values()), axis=0, weights=weights), ranked
+
+
+def _edge(ranked: F64, population: Population) -> float:
+    """Return how far a learner's AUC is above chance, at least .01, by the seeds that it did not learn from.
+
+    ``ranked`` (n,) are ranks in (0, 1].
+    """
+    n, s = population.size, len(population.seeds)
+    above = ranked[population.seeds].sum() * n - s * (s + 1) / 2
+    return max(above / (s * max(n - s, 1)) - 0.5, 0.01)
 
 
 def _plans(config: Ensemble, pool: Pool) -> dict[str, tuple[Fit, int, int]]:
@@ -112,7 +119,7 @@ def _plans(config: Ensemble, pool: Pool) -> dict[str, tuple[Fit, int, int]]:
         plans["taste"] = (_tastes(config), folds, config.taste_repeats if short else 1)
     if config.affinity:
         affinity = affinity_of(pool.codes, pool.usable)
-        if len(affinity.columns) > 1:
+        if len(affinity.columns) >= LEAST_CATEGORIES:
             fit = _affinities(config, affinity)
             plans["affinity"] = (fit, folds, config.affinity_repeats if short else 1)
     return plans or {"trees": (_trees(config), 2, config.tree_bags)}

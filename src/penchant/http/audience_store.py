@@ -10,7 +10,7 @@ from typing import Literal, final
 
 import msgspec
 
-from penchant.audiences.config import AudienceCard
+from penchant.audiences.config import AudienceCard, read_card
 from penchant.audiences.write import CARD
 from penchant.http.errors import Problem
 from penchant.kernel.errors import Conflict, NotFound
@@ -108,7 +108,7 @@ class AudienceStore:
         """Return the card of a job that is done."""
         if job.status != "done":
             return None
-        return msgspec.json.decode((self.out(job.audience_id) / CARD).read_bytes(), type=AudienceCard)
+        return read_card(self.out(job.audience_id) / CARD)
 
     def file(self, job: Job, name: str) -> Path:
         """Return one of a job's files.

@@ -89,6 +89,9 @@ def test_a_user_put_a_moment_ago_gets_what_people_like_them_want(
     other = COLOURS[1 - COLOURS.index(colour)]
     client.put(f"/v1/users/{name}", json={"properties": {"colour": other}})
     assert colour_of(client.get(f"/v1/feeds/home/{name}?k=8").json()) == other
+    client.put(f"/v1/users/{name}", json={"properties": {"mood": "good"}})  # nothing that the model knows
+    unknown = client.get(f"/v1/feeds/home/{name}?k=8").json()
+    assert {one["source"] for one in unknown["items"]} == {"fallback"}
 
 
 def test_a_persona_has_a_feed_that_caches_may_keep(shop: tuple[TestClient, Workspace]) -> None:
@@ -196,4 +199,4 @@ def test_the_command_tells_what_a_personas_feed_loses(
     assert run(["-C", str(workspace.folder), "personas", "--k", "2", "--out", str(tmp_path)]) == 0
     lost = served_losses(workspace.registry)["alike"]
     told = " ".join(capsys.readouterr().out.split())
-    assert f"by {lost['new']:.4f} for people without a history" in told
+    assert f"by {round(-lost['new'], 4) + 0.0:+.4f} for people without a history" in told

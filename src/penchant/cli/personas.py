@@ -206,8 +206,9 @@ def _show(here: Session, found: "Personas", losses: dict[str, dict[str, float]],
     for note in found.notes:
         here.say(note)
     for name, lost in losses.items():
+        new, known = (round(-lost[side], 4) + 0.0 for side in ("new", "known"))
         here.say(
-            f"A persona's feed by '{name}' instead of one's own changes NDCG at 20 by {-lost['new']:+.4f} "
-            f"for people without a history and by {-lost['known']:+.4f} for known ones (replay at training)."
+            f"A persona's feed by '{name}' instead of one's own changes NDCG at 20 by {new:+.4f} for people "
+            f"without a history and by {known:+.4f} for known ones (replay at training)."
         )
     here.say(f"Report: {out / _REPORT}")

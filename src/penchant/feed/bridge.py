@@ -104,7 +104,9 @@ class Bridge:
         user = self._user(request.user)
         stale = request.fresh or (not self.current and len(request.history) > 0)
         history = self._inward(request.history) if stale or user < 0 else None
-        attributes = None if self.placer is None else request.attributes
+        attributes = request.attributes
+        if self.placer is None or (attributes and self.placer.persona_of(attributes) < 0):
+            attributes = None  # nothing that the model knows
         nothing = not attributes and not (history is not None and len(history))
         if self.personal and not self.open_ended and user < 0 and nothing:
             return None

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from penchant.cli import main
+from penchant.cli.session import folded
 from penchant.kernel.errors import Conflict, Defect, InputError, NotFound, NotReady
 
 HEAVY = ("numpy", "pyarrow", "duckdb", "numba", "scipy", "sklearn", "litestar", "rich.progress", "pandas")
@@ -113,6 +114,12 @@ def test_a_wrong_call_says_what_and_where_to_look(
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_long_lines_end_between_words_and_keep_their_indent() -> None:
+    assert folded("short", 10) == "short"
+    assert folded("    one two three-four five", 15) == "    one two\n    three-four\n    five"
+    assert folded("x" * 30, 10) == "\n".join(["x" * 10] * 3)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

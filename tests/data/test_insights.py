@@ -9,7 +9,7 @@ import pytest
 
 from penchant.data.events import Acted, Served, ServedSlot
 from penchant.data.insights import Insight, insights
-from penchant.data.insights_events import find_gaps
+from penchant.data.insights_events import find_gaps, find_strays
 from penchant.data.log_snapshot import snapshot_of
 from penchant.data.snapshot import build_snapshot
 from penchant.testing.memory_log import MemoryLog
@@ -232,6 +232,16 @@ def test_gaps_by_the_hour_and_not_in_thin_data() -> None:
     assert len(find_gaps(np.repeat(weekdays, 40) * DAY, width=DAY, least=3)) == 1
     stragglers = np.concatenate([np.repeat(np.arange(16.0), 1000) * DAY, np.arange(20.0, 40, 7) * DAY])
     assert find_gaps(stragglers, width=DAY, least=3) == []
+
+
+def test_a_few_events_long_after_all_others_are_strays() -> None:
+    year = np.sort(np.random.default_rng(1).uniform(0, 365 * DAY, 5000))
+    assert find_strays(year) == 0
+    assert find_strays(np.append(year, [390 * DAY])) == 0
+    assert find_strays(np.append(year, [2000 * DAY])) == 1
+    assert find_strays(np.append(year, [2000 * DAY, 2001 * DAY, 9000 * DAY])) == 3
+    assert find_strays(np.append(year, 2000 * DAY + np.arange(6))) == 0, "six in 5,000 are no accident"
+    assert find_strays(np.append(year[:900], [2000 * DAY])) == 0, "too few to tell"
 
 
 def acted(n: int, item: str, **given: Any) -> Acted:

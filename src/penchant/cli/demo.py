@@ -190,5 +190,5 @@ def _farewell(here: Session, outcome: dict[str, Any]) -> None:
         f"Done in {outcome['seconds']:.0f} s, at most {outcome['peak_mb']:,.0f} MB of memory. Try next:"
     )
     for command in outcome["next"]:
-        here.say(f"  {command}")
+        here.say(f"  {command}", exact=True)
     here.say()

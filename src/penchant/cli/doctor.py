@@ -66,7 +66,7 @@ def _requirements() -> list[Finding]:
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
         if (
             name == "penchant"
-            or (extra and extra[1] == "dev")
+            or (extra and extra[1] in ("dev", "peers"))  # for working on Penchant, not with it
             or (";" in line and "sys_platform" in line and sys.platform == "win32")
         ):
             continue
@@ -152,4 +152,4 @@ def _show(here: Session, found: list[Finding]) -> None:
         here.say()
         here.say("To mend or add:")
     for finding in mend:
-        here.say(f"  {finding.what}: {finding.fix}")  # on one line, to be copied
+        here.say(f"  {finding.what}: {finding.fix}", exact=True)  # to be copied

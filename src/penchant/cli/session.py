@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, TypeAlias, cast
 
 import typer
@@ -69,8 +70,10 @@ class Session:
         else:
             words()
 
-    def say(self, text: str = "") -> None:
-        """Print plain text, exactly as it is."""
+    def say(self, text: str = "", *, exact: bool = False) -> None:
+        """Print plain text; on a terminal long lines end between words unless ``exact``, as for commands."""
+        if self.out.is_terminal and not exact:
+            text = "\n".join(folded(line, self.out.width) for line in text.split("\n"))
         self.out.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def heading(self, text: str) -> None:
@@ -129,6 +132,14 @@ def can_be_folder(path: Path) -> None:
         raise InputError("this is a file, not a folder.", where=str(above), fix="Name another folder.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise InputError("this folder may not be written to.", where=str(above), fix="Name another folder.")
+
+
+def folded(line: str, width: int) -> str:
+    """Return a line in pieces of at most ``width`` characters, all as far to the right as it began."""
+    if len(line) <= width:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return fill(line.strip(), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -22,6 +22,7 @@ _NO_IDS = (
     *("n/a", "N/A", "NA", "<NA>", "unknown", "Unknown"),
 )
 _QUIET = 50  # interactions that a gap must have swallowed
+_STRAY = 0.001  # share of interactions that may come long after all others
 _STEADY = 0.6  # share of the other bins with events: five of seven days, sixteen of twenty-four hours
 
 
@@ -42,6 +43,7 @@ def event_insights(snapshot: Snapshot) -> Iterator[Insight]:
         _event_types,
         _times,
         _gaps,
+        _strays,
         _duplicates,
         _dominating,
         _ids_that_are_none,
@@ -131,6 +133,34 @@ def _gaps(snapshot: Snapshot) -> Iterator[Insight]:
             what_to_do="If you were not closed then, import what is missing; a lost day looks like a loss of "
             "interest.",
         )
+
+
+def _strays(snapshot: Snapshot) -> Iterator[Insight]:
+    time = snapshot.interactions.timestamp
+    n = find_strays(time)
+    if n:
+        yield Insight(
+            rule="stray_times",
+            level="warning",
+            what=f"{_count(n, 'interaction')} of {len(time):,}, from {_moment(time[-n])} on, long after the "
+            f"others, which end at {_moment(time[-n - 1])}.",
+            numbers={"interactions": n, "others_end": float(time[-n - 1]), "first": float(time[-n])},
+            what_to_do="Check the clocks that they come from: what is recent, for trends, popularity and "
+            "tests, counts back from the newest interaction.",
+        )
+
+
+def find_strays(time: F64) -> int:
+    """Return how many of the last events, one in 1,000 at most, come long after all others.
+
+    Long is a tenth of the time before, and 30 days at least. ``time`` (seconds) ascends.
+    """
+    last = int(len(time) * _STRAY)
+    if last == 0:
+        return 0
+    end = time[-last - 1 :]
+    long = np.flatnonzero(np.diff(end) >= np.maximum(30 * DAY, (end[:-1] - time[0]) / 10))
+    return last - int(long[0]) if len(long) else 0
 
 
 def find_gaps(time: F64, *, width: float, least: int) -> list[tuple[float, float]]:

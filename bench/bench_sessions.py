@@ -31,7 +31,6 @@ STRANGERS = {"session_gap": "2d", "sessions": 262_144}  # each session somebody 
 POPULAR = CoVisitation(click_half_lives=("2m",), near_half_lives=("1s",), next_half_lives=("1s",), **READERS)
 RECIPES: dict[str, Replayable] = {
     "session_blend": SessionBlend(**READERS),
-    "session_blend without trees": SessionBlend(trees=0, **READERS),
     "co_visitation": CoVisitation(**READERS),
     "vsknn": VsKnn(**READERS),
     "clicks of 2 minutes": POPULAR,

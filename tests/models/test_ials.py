@@ -15,6 +15,7 @@ from penchant.kernel.seeds import derive
 from penchant.models.base import Model, Queries, Query
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.ials_solve import Side, gram, sweep
+from penchant.models.index import ExactIndex
 from penchant.testing.contracts import OnlineContract, PersonalContract, SimilarContract, assert_same_arrays
 from penchant.testing.data import checkerboard, random_snapshot, snapshot_of
 
@@ -251,3 +252,30 @@ def test_a_wrong_value_is_refused_by_name(field: str, value: object) -> None:
         Ials(**{field: value})
     with pytest.raises(ValueError, match=r"event_weights\.buy"):
         Ials(event_weights={"buy": -1.0})
+
+
+def test_similar_items_weigh_how_much_is_known() -> None:
+    """One user's odd item points where that user does; what forty others took together says more."""
+    bread, butter, oddity = 0, 1, 11
+    rows = [(u, item, float(u)) for u in range(40) for item in (bread, butter)]
+    rows += [(40 + u, 2 + i, float(u)) for u in range(40) for i in range(u % 3, 9, 3)]
+    rows += [(7, oddity, 99.0)]
+    model = train(Ials(factors=8, epochs=10), snapshot_of(rows))
+    told, plain = (
+        dict(zip(found.items.tolist(), found.scores.tolist(), strict=True))
+        for found in (model.similar(bread, 20), model.index.similar(bread, 20))
+    )
+    assert max(told, key=told.__getitem__) == butter
+    assert told[oddity] / plain[oddity] < 0.6 < told[butter] / plain[butter]
+
+
+def test_shrunk_cosines_are_the_formula() -> None:
+    factors = np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32)
+    factors *= np.geomspace(1e-3, 3, 30, dtype=np.float32)[:, None]
+    size = np.linalg.norm(factors.astype(np.float64), axis=1)
+    cosine = factors.astype(np.float64) @ factors[29] / size / size[29]
+    wanted = cosine * size / np.sqrt(size**2 + (size**2).mean())
+    got = ExactIndex.build(factors).similar(29, 29, shrunk=True)
+    np.testing.assert_allclose(got.scores, np.sort(wanted[:29])[::-1], rtol=1e-4, atol=1e-6)
+    plain = ExactIndex.build(factors).similar(29, 29)
+    np.testing.assert_allclose(plain.scores, np.sort(cosine[:29])[::-1], rtol=1e-4, atol=1e-6)

@@ -24,7 +24,7 @@ from penchant.kernel.ids import Vocab
 from penchant.kernel.parallel import one_blas_thread
 from penchant.kernel.progress import Progress
 from penchant.models.answering import ByVectors
-from penchant.models.base import Card, Model, Queries, Query, card_for
+from penchant.models.base import Card, Model, Queries, Query, Scored, card_for
 from penchant.models.cold_items import ColdItems, fill_cold
 from penchant.models.early_stopping import Step, search
 from penchant.models.ials_solve import Axes, Side, gram, solve_rows, sweep, turned
@@ -238,6 +238,10 @@ class IalsModel(ByVectors):
             told = np.unique(queries.histories.user)
             out[told] = solved[told]
         return out
+
+    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
+        """Return the k items with the largest cosine, less for items of which little is known."""
+        return self.index.similar(item, k, exclude=exclude, shrunk=True)
 
     def fold(self, events: Interactions) -> Self:
         """Return the model after ``events``: cold items that known users took get a factor.

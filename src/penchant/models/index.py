@@ -96,14 +96,21 @@ class ExactIndex:
         out[known] = dots(query, self.factors, at[known])
         return readonly(out)
 
-    def similar(self, item: int, k: int, *, exclude: Rows | None = None) -> Scored:
-        """Return the k items with the largest cosine to an item row, without that item."""
+    def similar(self, item: int, k: int, *, exclude: Rows | None = None, shrunk: bool = False) -> Scored:
+        """Return the k items with the largest cosine to an item row, without that item.
+
+        ``shrunk`` multiplies each cosine by |y| / sqrt(|y|² + s²), s² the mean of all |y|²: where a factor
+        grows with what is known of its item, as in `ials`, a short one points anywhere.
+        """
         at = self.position[item]
         if at < 0:
             return Scored.none()
         everything = np.arange(len(self.rows), dtype=np.int32)
         cosine = np.full(len(self.position), np.nan, np.float32)
         cosine[self.rows] = dots(self.factors[at], self.factors, everything) / (self.norms * self.norms[at])
+        if shrunk:
+            size = self.norms.astype(np.float64)
+            cosine[self.rows] *= size / np.sqrt(size**2 + np.mean(size**2))
         cosine[item] = np.nan
         if exclude is not None:
             cosine[exclude] = np.nan

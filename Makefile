@@ -27,6 +27,7 @@ docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); the first time takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)

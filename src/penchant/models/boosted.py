@@ -35,13 +35,14 @@ _PARAMETERS = {
 
 
 class Trees(NamedTuple):
-    """Decision trees; a child below 0 is the leaf -child - 1."""
+    """Decision trees, one after another. A leaf is a node that is its own child."""
 
     root: Rows  # (t,)
+    depth: Rows  # (t,) steps to the furthest leaf
     feature: Rows  # (nodes,)
     threshold: F64  # (nodes,) up to it, the first child is next
     child: Rows  # (nodes, 2)
-    leaf: F64  # (leaves,)
+    value: F64  # (nodes,) what a leaf adds
 
 
 class Choices(NamedTuple):
@@ -67,14 +68,19 @@ class Choices(NamedTuple):
 
 @kernel()
 def add_trees(trees: Trees, x: F32, out: F64) -> None:
-    """Add T of each row of ``x`` (c, G) to ``out`` (c,)."""
+    """Add T of each row of ``x`` (c, G) to ``out`` (c,).
+
+    All rows go down a tree in step: nothing is there for the processor to guess wrong.
+    """
+    at = np.empty(len(x), np.int32)
     for t in range(len(trees.root)):
+        at[:] = trees.root[t]
+        for _ in range(trees.depth[t]):
+            for c in range(len(x)):
+                node = at[c]
+                at[c] = trees.child[node, int(x[c, trees.feature[node]] > trees.threshold[node])]
         for c in range(len(x)):
-            node = trees.root[t]
-            while node >= 0:
-                right = np.float64(x[c, trees.feature[node]]) > trees.threshold[node]
-                node = trees.child[node, 1 if right else 0]
-            out[c] += trees.leaf[-node - 1]
+            out[c] += trees.value[at[c]]
 
 
 def no_trees() -> Trees:
@@ -143,25 +149,28 @@ class Loss:
 
 def trees_of(structures: Sequence[dict[str, Any]]) -> Trees:
     """Return the trees of LightGBM's ``dump_model``."""
-    nodes: list[tuple[int, float]] = []
-    child: list[list[int]] = []
-    leaf: list[float] = []
+    nodes: list[tuple[int, float, float]] = []  # feature, threshold, value
+    child: list[tuple[int, int]] = []
 
-    def add(node: dict[str, Any]) -> int:
-        if "split_feature" not in node:
-            leaf.append(float(node["leaf_value"]))
-            return -len(leaf)
+    def add(node: dict[str, Any]) -> tuple[int, int]:
+        """Return the place of a node and the steps below it."""
         place = len(nodes)
-        nodes.append((int(node["split_feature"]), float(node["threshold"])))
-        child.append([0, 0])
-        child[place] = [add(node["left_child"]), add(node["right_child"])]
-        return place
+        child.append((place, place))
+        if "split_feature" not in node:
+            nodes.append((0, np.inf, float(node["leaf_value"])))
+            return place, 0
+        nodes.append((int(node["split_feature"]), float(node["threshold"]), 0.0))
+        (left, left_depth), (right, right_depth) = add(node["left_child"]), add(node["right_child"])
+        child[place] = left, right
+        return place, 1 + max(left_depth, right_depth)
 
-    root = [add(structure) for structure in structures]
+    roots = [add(structure) for structure in structures]
+    feature, threshold, value = zip(*nodes, strict=True) if nodes else ((), (), ())
     return Trees(
-        root=readonly(np.array(root, np.int32)),
-        feature=readonly(np.array([feature for feature, _ in nodes], np.int32)),
-        threshold=readonly(np.array([threshold for _, threshold in nodes], np.float64)),
+        root=readonly(np.array([place for place, _ in roots], np.int32)),
+        depth=readonly(np.array([depth for _, depth in roots], np.int32)),
+        feature=readonly(np.array(feature, np.int32)),
+        threshold=readonly(np.array(threshold, np.float64)),
         child=readonly(np.array(child, np.int32).reshape(len(nodes), 2)),
-        leaf=readonly(np.array(leaf, np.float64)),
+        value=readonly(np.array(value, np.float64)),
     )

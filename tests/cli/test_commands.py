@@ -195,6 +195,15 @@ def test_serve_refuses_what_it_cannot_do(
     assert says in refused(capsys, "-C", str(shop), "serve", *options)
 
 
+def test_a_workspace_without_interactions_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,title\na,One\nb,Two\n")
+    folder = str(tmp_path / "shop")
+    assert run(["init", folder]) == 0
+    assert run(["-C", folder, "import", "--items", str(items)]) == 0
+    assert "no interactions to hold out" in refused(capsys, "-C", folder, "evaluate")
+
+
 def test_a_file_is_no_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert "this is a file, not a folder" in refused(capsys, "init", str(tmp_path / "file"), code=1)

@@ -41,6 +41,8 @@ def recommend(
         items = [serving.item(slot.item_id) for slot in answer.slots]
         if not serving.known_events(user):
             here.note(f"Nothing is known of user '{user}': the feed is what suits everybody.")
+        if not answer.slots:
+            here.note("The feed is empty: there are no items, or none that its rules allow.")
     here.answer(
         feed_document(answer, items, explain=explain), lambda: show_feed(here, answer, items, explain=explain)
     )

@@ -9,7 +9,7 @@ from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Part, Split, last_split, time_split, user_split
 from penchant.evaluation.metrics import hits
 from penchant.kernel.arrays import Csr, Rows, readonly
-from penchant.kernel.errors import Defect, NotFound
+from penchant.kernel.errors import Defect, InputError, NotFound
 from penchant.kernel.ids import Vocab
 from penchant.kernel.names import did_you_mean
 from penchant.models.base import Queries, Retriever
@@ -52,14 +52,27 @@ def split_for(snapshot: Snapshot, protocol: str, *, seed: int = 42, part: Part =
         NotFound: there is no such protocol.
         InputError: the data leaves nothing to find.
     """
+    check_protocol(protocol)
+    if len(snapshot.interactions) == 0:
+        raise InputError(
+            "there are no interactions to hold out.",
+            fix="Import some: `penchant import --interactions FILE`.",
+        )
     if protocol == "user":
         return user_split(snapshot, seed=seed, part=part)
-    rules = {"time": time_split, "last": last_split}
-    if protocol not in rules:
-        raise NotFound(f"no protocol '{protocol}'.", fix=did_you_mean(protocol, PROTOCOLS))
-    rule = rules[protocol]
+    rule = time_split if protocol == "time" else last_split
     test = rule(snapshot)
     return test if part == "test" else rule(test.train)
+
+
+def check_protocol(name: str) -> None:
+    """Refuse a name that is none of `PROTOCOLS`.
+
+    Raises:
+        NotFound: it is none.
+    """
+    if name not in PROTOCOLS:
+        raise NotFound(f"there is no protocol '{name}'.", fix=did_you_mean(name, PROTOCOLS))
 
 
 def asked(model: Retriever, split: Split) -> Queries:

@@ -11,7 +11,7 @@ from penchant.data.log_snapshot import snapshot_of
 from penchant.data.snapshot import Snapshot
 from penchant.data.sqlite_log import SqliteLog
 from penchant.evaluation.leaderboard import Leaderboard, evaluate
-from penchant.evaluation.protocols import split_for
+from penchant.evaluation.protocols import check_protocol, split_for
 from penchant.evaluation.spaces import SPACES
 from penchant.evaluation.tuning import Trial, reached_by
 from penchant.evaluation.tuning_optuna import search_optuna
@@ -135,10 +135,12 @@ class Workspace:
     def evaluate(self, protocol: str | None = None, *, progress: Progress | None = None) -> Leaderboard:
         """Compare all configured recipes by a protocol: ``time``, ``last`` or ``user``."""
         chosen = self.settings.evaluation
+        by = protocol or chosen.protocol
+        check_protocol(by)  # before the log is read
         return evaluate(
             self.settings.recipes,
             self.snapshot(progress=progress),
-            chosen.protocol if protocol is None else protocol,
+            by,
             k=chosen.k,
             seed=self.settings.workspace.seed,
             progress=Silent() if progress is None else progress,

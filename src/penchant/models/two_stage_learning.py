@@ -59,12 +59,19 @@ def candidates(z: F32, own: Rows, depth: int) -> Rows:
 
 
 def examples(
-    split: Split, models: Mapping[str, Retriever], facts: Facts, *, depth: int, requests: int
+    split: Split,
+    models: Mapping[str, Retriever],
+    facts: Facts,
+    *,
+    depth: int,
+    requests: int,
+    progress: Progress,
 ) -> Examples:
     """Return the candidates of at most ``requests`` requests of a split, and which of them were taken."""
     step = -(-len(split) // requests)
     x: list[F32] = []
     taken: list[Bools] = []
+    progress.start("examples", len(range(0, len(split), step)))
     for i in range(0, len(split), step):
         query = query_of(split, i)
         z = standard(raw(list(models.values()), query))
@@ -72,6 +79,7 @@ def examples(
         pool = candidates(z, split.exclude.row(i), depth)
         x.append(features(facts, z, history, pool))
         taken.append(np.isin(pool, split.truth.row(i)))
+        progress.advance()
     size = np.array([len(one) for one in taken], np.int32)
     return Examples(x=np.concatenate(x), taken=np.concatenate(taken), size=size)
 
@@ -98,7 +106,7 @@ def windows(
             break
         models = {n: train_part(r, split.train, seeds[n], progress) for n, r in recipes.items()}
         facts = facts_of(split.train, columns, span)
-        found.append(examples(split, models, facts, depth=depth, requests=requests))
+        found.append(examples(split, models, facts, depth=depth, requests=requests, progress=progress))
     return found
 
 

@@ -235,7 +235,7 @@ def lastfm() -> dict[str, Any] | None:
     study = study_follows(
         snapshot,
         GraphSettings(),
-        recipe=Lookalike(place="ridge"),
+        recipe=Lookalike(place="ridge", half_lives=("", "90d", "30d")),
         author="author",
         k=20,
         seed=42,

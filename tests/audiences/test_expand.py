@@ -261,6 +261,9 @@ def test_wrong_lists_are_refused_in_plain_words(
         ("member_srl\n10\n11\n", ("10", "11")),
         ("\ufeffuser_id,name\r\na,x\r\nb,y\r\n", ("a", "b")),
         ("name,user_id\nx,a\n", ("a",)),
+        ("user_id;value\na;1\nb;2\n", ("a", "b")),
+        ('"name"\t"user_id"\nx\ta\n', ("a",)),
+        ("a;1\nb;2\n", ("a;1", "b;2")),
     ],
 )
 def test_lists_are_read(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
@@ -316,8 +319,33 @@ def test_drift_against_an_earlier_run(shop: Snapshot, cache: Path, tmp_path: Pat
     moved = expand(early, given, config, rng=derive(7, "a"), cache=cache, previous=tmp_path / "first")
     assert moved.card.drift is not None
     assert max(moved.card.drift.psi.values()) > 0.25
-    with pytest.raises(InputError, match="no readable card"):
-        expand(shop, given, config, rng=derive(7, "a"), cache=cache, previous=tmp_path / "nothing")
+
+
+def test_what_is_wrong_is_said_before_any_work(
+    shop: Snapshot, grow: Grow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*given: object) -> None:
+        raise AssertionError("it began to work")
+
+    monkeypatch.setattr("penchant.audiences.expand._job", worked)
+    given = ids(gardener_rows()[:120])
+    with pytest.raises(InputError, match="users have no column 'sx'") as caught:
+        grow(given, protected=("sx",))
+    assert "sex" in str(caught.value)
+    config = AudienceConfig(size=100)
+    for text in ("", '{"config": {"size": 1, "ensemble": {"of another version": 1}}}'):
+        (tmp_path / "card.json").write_text(text)
+        with pytest.raises(InputError, match="no readable card"):
+            expand(shop, IdList(ids=given), config, rng=derive(7, "a"), previous=tmp_path)
+
+
+def test_a_list_of_the_best_customers_is_called_one(shop: Snapshot, grow: Grow) -> None:
+    spend = np.bincount(shop.interactions.user, weights=shop.interactions.value, minlength=N)
+    best = np.argsort(-spend)[:200:2]
+    notes = [f.what for f in grow(ids(np.sort(best)), method="trees").card.findings]
+    assert any(note.startswith("Spend alone ranks the seeds") for note in notes)
+    notes = [f.what for f in grow(ids(gardener_rows()[:120]), method="trees").card.findings]
+    assert not any(note.startswith("Spend alone ranks the seeds") for note in notes)
 
 
 def test_the_holdout_is_random_exact_and_kept_apart() -> None:

@@ -20,6 +20,7 @@ from penchant.audiences.export import (
     google_name,
     meta_name,
     people_of,
+    require_contacts,
     sha256,
 )
 from penchant.audiences.lift import read_out
@@ -31,6 +32,14 @@ TEST_EMAIL = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 
 def rows_of(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_contacts_are_asked_for_before_any_work() -> None:
+    nobody = pa.table({"user_id": ["u1"], "age": [3]})
+    require_contacts(nobody, ["csv"])
+    require_contacts(nobody.append_column("mobile", pa.array(["1"])), ["csv", "meta"])
+    with pytest.raises(InputError, match="tiktok matches people by e-mail or phone"):
+        require_contacts(nobody, ["csv", "tiktok"])
 
 
 def test_the_golden_hash() -> None:

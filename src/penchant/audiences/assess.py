@@ -95,6 +95,7 @@ def quality_of(job: Job, score: F64) -> quality.Quality:
         overlap_by_chance=size / max(int(job.eligible.sum()), 1),
         reach=quality.reach(ranked, positive),
         modes=modes(seed_taste, rng=job.rng),
+        auc_of_spend=quality.auc(spend, positive) if spend.any() else None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from penchant.audiences.config import Bias, Drift, read_card
+from penchant.audiences.config import AudienceCard, Bias, Drift
 from penchant.audiences.divergence import histogram
 from penchant.audiences.quality import auc
 from penchant.features.matrix import FeatureName
@@ -21,22 +21,28 @@ from penchant.kernel.names import did_you_mean
 MOST_VALUES = 12
 
 
+def require(users: ArrowTable, attributes: Sequence[str]) -> None:
+    """Check that the attributes are columns.
+
+    Raises:
+        InputError: users have no such column.
+    """
+    for attribute in attributes:
+        if attribute not in users.column_names[1:]:
+            raise InputError(
+                f"users have no column '{attribute}'.", fix=did_you_mean(attribute, users.column_names[1:])
+            )
+
+
 def bias(
     users: ArrowTable, attributes: Sequence[str], *, seeds: Rows, audience: Rows, score: F64, eligible: Rows
 ) -> list[Bias]:
     """Compare each value of each protected attribute among seeds, audience and the eligible population.
 
     Numbers are cut into fourths. Users without a value are left out of all shares.
-
-    Raises:
-        InputError: users have no such column.
     """
     found: list[Bias] = []
     for attribute in attributes:
-        if attribute not in users.column_names[1:]:
-            raise InputError(
-                f"users have no column '{attribute}'.", fix=did_you_mean(attribute, users.column_names[1:])
-            )
         groups = _groups(users[attribute])
         known = groups != ""
         for value in sorted(set(groups[known].tolist()))[:MOST_VALUES]:
@@ -79,17 +85,14 @@ def drift(
     values: Callable[[Rows], F32],
     audience_ids: Sequence[str],
     previous: Path,
+    card: AudienceCard,
 ) -> Drift:
-    """Compare with an earlier run's folder: its card and its audience.
+    """Compare with an earlier run's folder and its card.
 
     ``values`` gives (k, m) of some columns of the ``book``, of everybody or a sample.
 
     PSI = sum (p - q) ln(p / q) over the bins of the earlier run, "never" included, shares at least 0.0001.
-
-    Raises:
-        InputError: there is no readable card in the folder.
     """
-    card = read_card(previous / "card.json")
     columns = {feature.name: j for j, feature in enumerate(book)}
     known = [top for top in card.top if top.feature in columns]
     psi: dict[str, float] = {}

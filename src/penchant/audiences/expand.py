@@ -8,7 +8,14 @@ from numpy.random import Generator
 
 from penchant.audiences import audit
 from penchant.audiences.assess import Job, quality_of, reruns_of, some, top_of
-from penchant.audiences.config import Audience, AudienceCard, AudienceConfig, Drift, best_rows
+from penchant.audiences.config import (
+    Audience,
+    AudienceCard,
+    AudienceConfig,
+    Drift,
+    best_rows,
+    read_card,
+)
 from penchant.audiences.explain import single_feature_auc
 from penchant.audiences.methods import Material, drawn_from, scorer
 from penchant.audiences.people import People, SnapshotPeople
@@ -24,6 +31,7 @@ from penchant.models.base import Model
 
 LEAK_AT = 0.97
 OVERLAP_AT = 0.90
+SPEND_AT = 0.75
 
 
 def expand(
@@ -81,6 +89,8 @@ def expand_people(
             carries no signal: it looks like people drawn at random.
     """
     quiet = Silent() if progress is None else progress
+    audit.require(people.user_table, config.protected)
+    earlier = None if previous is None else (previous, read_card(previous / "card.json"))
     matched = match(seeds, people)
     eligible, counts = _eligible(people, matched, config, exclude or {}, where)
     findings = people.findings + check(
@@ -102,6 +112,17 @@ def expand_people(
                 level="warning",
                 what=f"Held-out AUC {measured.auc.value:.3f}, at worst {measured.auc.low:.3f}: chance 0.5.",
                 todo="Treat this audience as a random one, or give a more specific list.",
+            )
+        )
+    elif measured.auc_of_spend is not None and (
+        measured.auc_of_spend.value - 0.5 >= SPEND_AT * (measured.auc.value - 0.5)
+    ):
+        findings.append(
+            Finding(
+                level="note",
+                what=f"Spend alone ranks the seeds nearly as well (AUC {measured.auc_of_spend.value:.3f},"
+                f" all features {measured.auc.value:.3f}): most of this list is that they buy much.",
+                todo="Read the AUC at equal spend. If you want the best customers, sort by spend.",
             )
         )
     if measured.modes is not None and len(kinds := measured.modes.shares) > 1:
@@ -135,7 +156,7 @@ def expand_people(
             eligible=np.flatnonzero(eligible).astype(np.int32),
         ),
         reruns=reruns_of(job, rows),
-        drift=None if previous is None else _drift(job, ids, previous),
+        drift=None if earlier is None else _drift(job, ids, *earlier),
     )
     return Audience(
         rows=readonly(rows),
@@ -147,10 +168,10 @@ def expand_people(
     )
 
 
-def _drift(job: Job, ids: list[str], previous: Path) -> Drift:
+def _drift(job: Job, ids: list[str], previous: Path, card: AudienceCard) -> Drift:
     everyone = some(np.arange(job.n, dtype=np.int32))
     return audit.drift(
-        job.known.codes.book, lambda columns: job.known.values(columns, everyone), ids, previous
+        job.known.codes.book, lambda columns: job.known.values(columns, everyone), ids, previous, card
     )
 
 

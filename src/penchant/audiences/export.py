@@ -8,6 +8,7 @@ one must never be sent to the other.
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +44,21 @@ class Person:
     country: str = ""
     postcode: str = ""
     country_code: str = ""  # dialling code for phones that have none
+
+
+def require_contacts(users: ArrowTable, platforms: Sequence[str]) -> None:
+    """Check, before any work, that somebody could be matched.
+
+    Raises:
+        InputError: users have neither an e-mail nor a phone column, which an ad platform matches by.
+    """
+    known = {*COLUMNS["email"], *COLUMNS["phone"]}
+    asked = next((platform for platform in platforms if platform != "csv"), None)
+    if asked is not None and known.isdisjoint(users.column_names):
+        raise InputError(
+            f"{asked} matches people by e-mail or phone, and users have no such column.",
+            fix="Import users with a column email or phone, or use --export csv, which carries ids.",
+        )
 
 
 def people_of(users: ArrowTable, rows: Rows, *, country_code: str = "") -> list[Person]:

@@ -42,6 +42,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     overlap_by_chance: float
     reach: list[Reach]
     modes: Modes | None = None
+    auc_of_spend: Interval | None = None  # of spend alone; None where nobody spends
 
 
 def auc(score: F64, positive: Bools) -> Interval:

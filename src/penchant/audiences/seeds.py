@@ -51,6 +51,8 @@ class Matched:
 def read_ids(path: Path) -> IdList:
     """Read a CSV file of ids: with a header naming the column, or a single column without one.
 
+    Columns under a header may also be parted by semicolons or tabs, as spreadsheets write them.
+
     Raises:
         InputError: the file is missing, empty, not text, or has several columns and none is known as an id.
     """
@@ -58,7 +60,9 @@ def read_ids(path: Path) -> IdList:
         raise InputError("there is no such file.", where=str(path), fix="Check the path.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+            parted = _delimiter(file.readline())
+            file.seek(0)
+            rows = [row for row in csv.reader(file, delimiter=parted) if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"not a CSV file in UTF-8 ({error}).", where=str(path)) from error
     if not rows:
@@ -84,6 +88,16 @@ def read_ids(path: Path) -> IdList:
     amount = next((header.index(name) for name in VALUE_HEADERS if name in header), None)
     values = None if amount is None or start == 1 else _values(path, body, amount, start)
     return IdList(ids=ids, values=values, source=str(path))
+
+
+def _delimiter(header: str) -> str:
+    """Return what parts the columns: a semicolon or tab where that makes a known header, else the comma."""
+    for sign in ";\t":
+        if sign in header and not {cell.strip(' "\r\n').lower() for cell in header.split(sign)}.isdisjoint(
+            ID_HEADERS
+        ):
+            return sign
+    return ","
 
 
 def _values(path: Path, body: list[list[str]], column: int, start: int) -> F64:
@@ -172,7 +186,7 @@ def check(given: IdList, matched: Matched, people: Listed, *, size: int, candida
         )
     if size > candidates:
         raise InputError(
-            f"{size:,} people asked for, but only {candidates:,} are left without seeds and excluded.",
+            f"{size:,} people asked for, but only {candidates:,} are left beside seeds and excluded people.",
             fix=f"Ask for --size {candidates} or fewer.",
         )
     findings: list[Finding] = []

@@ -77,9 +77,14 @@ def _summary(card: AudienceCard) -> Section:
 
 def _good(quality: Quality, card: AudienceCard) -> Section:
     rows: list[list[Cell]] = [
-        ["Held-out AUC", _span(quality.auc), "a seed is scored above another person"],
+        ["Held-out AUC", _span(quality.auc), "how often a seed ranks above another person"],
         ["AUC at equal spend", _span(quality.auc_within_spend), "the same, within fifths of spend"],
-        ["p-value of the list", f"{card.p_overall:.3f}", "lists drawn at random that look as different"],
+        *(
+            []
+            if quality.auc_of_spend is None
+            else [["AUC of spend alone", _span(quality.auc_of_spend), "the same, ranked by spend only"]]
+        ),
+        ["p-value of the list", f"{card.p_overall:.3f}", "how often a random list looks as different"],
     ]
     if quality.overlap is not None:
         rows.append(

@@ -8,7 +8,7 @@ import msgspec
 
 from penchant.audiences.config import METHODS, Audience, AudienceConfig
 from penchant.audiences.expand import expand_people
-from penchant.audiences.export import PLATFORMS, export_people, people_of
+from penchant.audiences.export import PLATFORMS, export_people, people_of, require_contacts
 from penchant.audiences.people import People
 from penchant.audiences.seeds import IdList
 from penchant.audiences.write import HOLDOUT, split_holdout, table, write_audience
@@ -80,6 +80,7 @@ def run_audience(
     Raises:
         InputError: as `penchant.audiences.expand.expand_people`, or the filter expression is wrong.
     """
+    require_contacts(people.user_table, order.export)
     found = expand_people(
         people,
         seeds,

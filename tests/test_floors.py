@@ -1,6 +1,7 @@
 """Imports go downward only: the floors of docs/ARCHITECTURE.md, read from the code itself."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ def test_imports_go_down(path: Path) -> None:
     for other in imports(path):
         assert other != "testing", f"{path}: product code imports the tests' helpers"
         assert other == own or FLOORS[other] < FLOORS[own], f"{path}: {own} must not import {other}"
+
+
+def test_the_architecture_page_draws_these_floors() -> None:
+    page = (SRC.parents[1] / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    drawn = {
+        name: int(floor)
+        for floor, rest in re.findall(r"^ (\d)  (.*)$", page, re.MULTILINE)
+        for name in (rest.split() if floor in "34" else rest.split()[:1])  # 3 and 4 have names alone
+    }
+    assert drawn == FLOORS
+    assert set(FLOORS) == {path.parent.name for path in SRC.glob("*/__init__.py")} - {"testing"}
 
 
 def test_no_cycles_between_modules() -> None:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.evaluation.intervals import differences, holm, interval, p_value, resampled_means
+from penchant.evaluation.intervals import (
+    differences,
+    holm,
+    interval,
+    p_value,
+    resampled_means,
+    resamples_for,
+)
 from penchant.kernel.errors import InputError
 from penchant.kernel.seeds import derive
 
@@ -92,3 +99,12 @@ def test_differences_are_of_all_pairs_first_minus_second() -> None:
     assert found[1].low == pytest.approx(found[1].high)  # a constant difference is certain
     assert all(d.low <= d.mean <= d.high for d in found)
     assert [d.p_holm for d in found] == pytest.approx(holm([d.p for d in found]))
+
+
+def test_a_sure_difference_is_told_from_chance_however_many_pairs_there_are() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(1, 0.1, (60, 1)), rng.normal(0, 0.1, (60, 15))], axis=1)
+    names = [f"r{i:02d}" for i in range(16)]
+    means = resampled_means(values, rng=derive(1, "b"), resamples=resamples_for(len(names)))
+    found = differences("ndcg_at_10", names, values, means)
+    assert max(d.p_holm for d in found if d.first == "r00") < 0.01

@@ -60,6 +60,15 @@ def resampled_means(values: F64, *, rng: Generator, resamples: int = RESAMPLES) 
     return readonly(out)
 
 
+def resamples_for(n: int) -> int:
+    """Return how many resamples the pairs of ``n`` names need.
+
+    A p is never below 1 / (resamples + 1), so one corrected for m pairs never below m times that: of many
+    pairs none could be told from chance. These are enough for .005.
+    """
+    return max(RESAMPLES, 200 * (n * (n - 1) // 2))
+
+
 def interval(values: F64, means: F64, *, level: float = LEVEL) -> Interval:
     """Return the interval of one column: its ``values`` (n,) and resampled ``means`` (resamples,)."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -19,6 +19,7 @@ from penchant.evaluation.intervals import (
     differences,
     interval,
     resampled_means,
+    resamples_for,
 )
 from penchant.evaluation.metrics import AMAZON_CUTS, Catalogue, accuracy, amazon, beyond, cuts
 from penchant.evaluation.protocols import Elsewhere, Peer, answers, checked, split_for
@@ -306,7 +307,7 @@ def _table(found: list[_Measured], split: Split, *, k: int, seed: int, left_out:
     ordered = sorted(found, key=lambda m: (-m.entry.metrics[metric], m.entry.name))
     columns = [(i, name) for i, one in enumerate(ordered) for name in one.values]
     values = np.stack([ordered[i].values[name] for i, name in columns], axis=1)
-    means = resampled_means(values, rng=derive(seed, "bootstrap"))
+    means = resampled_means(values, rng=derive(seed, "bootstrap"), resamples=resamples_for(len(ordered)))
     intervals: list[dict[str, Interval]] = [{} for _ in ordered]
     for column, (i, name) in enumerate(columns):
         intervals[i][name] = interval(values[:, column], means[:, column])

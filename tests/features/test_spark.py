@@ -88,14 +88,14 @@ def port() -> int:
 @pytest.fixture(scope="module")
 def cluster(port: int) -> Iterator[Any]:
     """Return a session on two worker processes of their own; it also serves Spark Connect on ``port``."""
-    quick_start = (
-        "-XX:TieredStopAtLevel=1"  # for a minute of work the second compiler costs more than it saves
-    )
+    # For a minute of work the second compiler and parallel collectors cost more than they save.
+    quick_start = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     session = spark_session(
         "local-cluster[2,1,1024]",
         spark_driver_extraJavaOptions=quick_start,
         spark_executor_extraJavaOptions=quick_start,
         spark_sql_codegen_wholeStage="false",
+        spark_sql_codegen_factoryMode="NO_CODEGEN",
         spark_plugins="org.apache.spark.sql.connect.SparkConnectPlugin",
         spark_connect_grpc_binding_port=str(port),
         spark_driver_bindAddress="127.0.0.1",

@@ -211,7 +211,7 @@ class TwoStageModel(ByScores):
             )
             odds = np.zeros(len(pool))
             add_trees(self.trees, features(self.facts, z, history, pool), odds)
-            after = 1.0 / (1.0 + np.exp(scores.max() - scores))  # in (0, 1), as the mean z orders
+            after = 1.0 / (2.0 + scores.max() - scores)  # in (0, 1/2], as the mean z orders
             scores = (odds.min(initial=0.0) - 1.0 + after).astype(np.float32)
             scores[pool] = odds
         scores[np.isnan(found).all(axis=0)] = np.nan

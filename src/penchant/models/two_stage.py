@@ -206,9 +206,7 @@ class TwoStageModel(ByScores):
         scores = z.mean(axis=0)
         if len(self.trees.root):
             history = self.taken.history(query.user) if query.history is None else query.history
-            pool = candidates(
-                z, np.unique(history.item), msgspec.convert(self.card.config, TwoStage).candidates
-            )
+            pool = candidates(z, np.unique(history.item), self.depth)
             odds = np.zeros(len(pool))
             add_trees(self.trees, features(self.facts, z, history, pool), odds)
             after = 1.0 / (2.0 + scores.max() - scores)  # in (0, 1/2], as the mean z orders

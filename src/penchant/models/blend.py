@@ -23,12 +23,10 @@ from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split, random_split, time_split, user_split
 from penchant.kernel.arrays import F32, F64, AnyArray, readonly
 from penchant.kernel.errors import InputError
-from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.answering import Block, ByScores
-from penchant.models.base import Card, Model, Queries, Query, Recipe, Retriever, card_for
-from penchant.models.best import apart
+from penchant.models.base import Card, Model, Query, Recipe, Retriever, card_for
 from penchant.models.parts import (
+    ByParts,
     open_parts,
     part_arrays,
     query_of,
@@ -173,7 +171,7 @@ def select_greedily(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlendModel(ByScores):
+class BlendModel(ByParts):
     """The parts with a weight above 0. An item no part can score is NaN."""
 
     kind: ClassVar[str] = "blend"
@@ -182,21 +180,6 @@ class BlendModel(ByScores):
     parts: Mapping[str, Retriever]
     weights: F64  # (parts,)
     log: bool  # the mixing
-
-    @property
-    def items(self) -> Vocab:
-        """Return the items it can give."""
-        return next(iter(self.parts.values())).items
-
-    @property
-    def users(self) -> Vocab:
-        """Return the users it was trained with."""
-        return next(iter(self.parts.values())).users
-
-    def block(self, queries: Queries) -> Block:
-        """Return the blended scores of each request."""
-        asked = apart(queries)
-        return lambda start, stop: np.stack([self._scores(query) for query in asked[start:stop]])
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""
@@ -212,7 +195,8 @@ class BlendModel(ByScores):
         parts = open_parts(kept, card, arrays)
         return cls(card=card, parts=parts, weights=np.asarray(arrays["weights"]), log=log)
 
-    def _scores(self, query: Query) -> F32:
+    def all_scores(self, query: Query) -> F32:
+        """Return the score of every item, NaN where no part can score it."""
         found = raw(list(self.parts.values()), query)
         blended = self.weights.astype(np.float32) @ standard(found, log=self.log)
         blended[np.isnan(found).all(axis=0)] = np.nan

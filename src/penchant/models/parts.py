@@ -1,7 +1,7 @@
 """Recipes within a recipe: how models made of others name, train, ask and keep their parts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -9,8 +9,11 @@ import numpy as np
 from penchant.data.snapshot import Snapshot
 from penchant.data.splits import Split
 from penchant.kernel.arrays import F32, AnyArray
+from penchant.kernel.ids import Vocab
 from penchant.kernel.progress import Progress
-from penchant.models.base import Card, Query, Recipe, Retriever
+from penchant.models.answering import Block, ByScores
+from penchant.models.base import Card, Queries, Query, Recipe, Retriever
+from penchant.models.best import apart
 from penchant.models.ease import Ease, EaseModel
 from penchant.models.ials import Ials, IalsModel
 from penchant.models.item_knn import ItemKnn
@@ -95,6 +98,34 @@ def standard(scores: F32, *, log: bool = False) -> F32:
             mean, deviation = s[known].mean(), max(float(s[known].std()), 1e-12)
             z[:] = (np.where(known, s, s[known].min()) - mean) / deviation
     return standard(np.log1p(out - out.min(axis=1, keepdims=True))) if log else out
+
+
+class _Whole(Protocol):
+    @property
+    def parts(self) -> Mapping[str, Retriever]: ...
+
+    def all_scores(self, query: Query) -> F32: ...
+
+
+class ByParts(ByScores):
+    """For a model made of ``parts`` whose ``all_scores`` (n_items,) answers one request at a time."""
+
+    __slots__ = ()
+
+    @property
+    def items(self: _Whole) -> Vocab:
+        """Return the items it can give."""
+        return next(iter(self.parts.values())).items
+
+    @property
+    def users(self: _Whole) -> Vocab:
+        """Return the users it was trained with."""
+        return next(iter(self.parts.values())).users
+
+    def block(self: _Whole, queries: Queries) -> Block:
+        """Return the scores of each request."""
+        asked = apart(queries)
+        return lambda start, stop: np.stack([self.all_scores(query) for query in asked[start:stop]])
 
 
 def part_arrays(models: Mapping[str, Retriever]) -> dict[str, AnyArray]:

@@ -22,15 +22,21 @@ from penchant.kernel.arrow import pc
 from penchant.kernel.clock import DAY
 from penchant.kernel.durations import seconds_of
 from penchant.kernel.errors import InputError
-from penchant.kernel.ids import Vocab
 from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress
-from penchant.models.answering import Block, ByScores
-from penchant.models.base import Card, Model, Queries, Query, Retriever, card_for
-from penchant.models.best import apart
+from penchant.models.base import Card, Model, Query, Retriever, card_for
 from penchant.models.boosted import Trees, add_trees
 from penchant.models.histories import above, at_least
-from penchant.models.parts import open_parts, part_arrays, raw, recipes_of, standard, three_parts, train_part
+from penchant.models.parts import (
+    ByParts,
+    open_parts,
+    part_arrays,
+    raw,
+    recipes_of,
+    standard,
+    three_parts,
+    train_part,
+)
 from penchant.models.two_stage_features import Facts, facts_of, features
 from penchant.models.two_stage_learning import candidates, learn, windows
 
@@ -153,7 +159,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoStageModel(ByScores):
+class TwoStageModel(ByParts):
     """The parts, what is known of items and users, and the trees. An item no part can score is NaN."""
 
     kind: ClassVar[str] = "two_stage"
@@ -164,21 +170,6 @@ class TwoStageModel(ByScores):
     trees: Trees
     taken: Taken
     depth: int  # candidates of each part
-
-    @property
-    def items(self) -> Vocab:
-        """Return the items it can give."""
-        return next(iter(self.parts.values())).items
-
-    @property
-    def users(self) -> Vocab:
-        """Return the users it was trained with."""
-        return next(iter(self.parts.values())).users
-
-    def block(self, queries: Queries) -> Block:
-        """Return the scores of each request."""
-        asked = apart(queries)
-        return lambda start, stop: np.stack([self._scores(query) for query in asked[start:stop]])
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return all arrays to save."""
@@ -200,7 +191,8 @@ class TwoStageModel(ByScores):
             taken=Taken(**{k: arrays[f"taken_{k}"] for k in ("bounds", "item", "timestamp")}),
         )
 
-    def _scores(self, query: Query) -> F32:
+    def all_scores(self, query: Query) -> F32:
+        """Return the score of every item, NaN where no part can score it."""
         found = raw(list(self.parts.values()), query)
         z = standard(found)
         scores = z.mean(axis=0)

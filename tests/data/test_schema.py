@@ -70,3 +70,9 @@ def test_columns_of_one_name_and_unknown_columns_of_follows_are_refused() -> Non
         resolve_header(INTERACTIONS, ["user_id", "item_id", "ITEM_ID", "timestamp"], "x")
     with pytest.raises(InputError, match=r"unknown column activ.*Did you mean 'active'"):
         resolve_header(TABLES["follows"], ["user_id", "followed_id", "activ"], "x")
+
+
+def test_interactions_given_as_users_are_refused() -> None:
+    with pytest.raises(InputError, match="looks like interactions"):
+        resolve_header(TABLES["users"], ["USER_ID", "ITEM_ID", "TIMESTAMP"], "x.csv")
+    assert resolve_header(TABLES["users"], ["user_id", "item_id"], "x.csv") == ["user_id", "item_id"]

@@ -141,7 +141,8 @@ def resolve_header(table: Table, header: Sequence[str], where: str) -> list[str]
     """Return the canonical name of every column of a file, in its order; an unnamed column stays ``""``.
 
     Raises:
-        InputError: a required column is missing, two have one name, or the table takes no such column.
+        InputError: a required column is missing, two have one name, the table takes no such column, or the
+            file is one of interactions given as users, of whom each row would replace the one before.
     """
     names = [canonical_name(name) for name in header]
     named = [name for name in names if name]
@@ -151,6 +152,12 @@ def resolve_header(table: Table, header: Sequence[str], where: str) -> list[str]
     for column in table.columns:
         if column.required and column.name not in named:
             raise InputError(_missing(column.name, header), where=where, fix=table.accepted())
+    if table.name == "users" and {"item_id", "timestamp"} <= set(named):
+        raise InputError(
+            "it has an item_id and a timestamp beside user_id: this looks like interactions, not users.",
+            where=where,
+            fix="Import it as --interactions, or rename these columns.",
+        )
     if not table.has_properties:
         for name in named:
             if table.column(name) is None:

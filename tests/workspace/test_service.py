@@ -346,6 +346,20 @@ def test_training_again_on_the_same_data_makes_nothing_anew(workspace: Workspace
     assert workspace.registry.current().models == pointer.models
 
 
+def test_training_again_mends_a_model_that_cannot_be_opened(workspace: Workspace) -> None:
+    """As after an update that keeps other arrays of a recipe: same data, same version, so same folder."""
+    workspace.train()
+    folder = next((workspace.folder / "models" / "for_you").glob("*"))
+    array = next(folder.glob("*.npy"))
+    before = array.read_bytes()
+    array.unlink()
+    with pytest.raises(InputError, match=r"missing.*Train again"):
+        workspace.serving().close()
+    workspace.train(["for_you"])
+    assert array.read_bytes() == before
+    workspace.serving().close()
+
+
 def test_the_same_seed_trains_the_same_bytes(tmp_path: Path) -> None:
     made = [make(tmp_path / name) for name in ("a", "b")]
     for one in made:

@@ -16,7 +16,7 @@ from typing import Any, final
 import msgspec
 
 from penchant.data.snapshot import Snapshot
-from penchant.kernel.errors import InputError, NotReady
+from penchant.kernel.errors import InputError, NotFound, NotReady
 from penchant.kernel.folders import write_atomically
 from penchant.models.base import FORMAT, Model
 from penchant.models.store import open_model, save_model
@@ -107,16 +107,22 @@ class Registry:
         return Snapshot.open(folder)
 
     def save(self, name: str, version: str, model: Model) -> None:
-        """Publish a model by an atomic rename."""
-        save_model(model, self.model_folder(name, version))
+        """Publish a model by an atomic rename, in place of one that cannot be opened any more."""
+        folder = self.model_folder(name, version)
+        shutil.rmtree(folder, ignore_errors=True)
+        save_model(model, folder)
 
     def open(self, name: str, version: str) -> Model:
         """Open a model, its arrays memory-mapped."""
         return open_model(self.model_folder(name, version), MODELS)
 
     def has(self, name: str, version: str) -> bool:
-        """Return whether this model is there, whole."""
-        return self.model_folder(name, version).is_dir()
+        """Return whether this model is there and can be opened: whole, and as this version keeps its kind."""
+        try:
+            self.open(name, version)
+        except (NotFound, InputError):
+            return False
+        return True
 
     def prune(self, *, keep: int) -> list[Path]:
         """Remove all but the newest ``keep`` of each model and of the snapshots, never what is served."""

@@ -40,6 +40,7 @@ from penchant.models.parts import (
 from penchant.models.two_stage_features import Facts, facts_of, features
 from penchant.models.two_stage_learning import candidates, learn, windows
 
+_TEXT = ("string", "large_string")
 _SHARE = 0.1  # of the interactions, the newest: a span where none is named
 
 
@@ -125,9 +126,6 @@ class TwoStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return self.columns
         text = [f.name for f in table.schema if f.name != "item_id" and str(f.type) in _TEXT]
         return tuple(n for n in text if 1 < pc.count_distinct(table[n]).as_py() <= snapshot.n_items // 4)
-
-
-_TEXT = ("string", "large_string")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

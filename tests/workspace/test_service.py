@@ -346,6 +346,27 @@ def test_training_again_on_the_same_data_makes_nothing_anew(workspace: Workspace
     assert workspace.registry.current().models == pointer.models
 
 
+def test_what_nobody_foresaw_in_a_refresh_is_told_and_feeds_are_still_logged(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.train()
+    serving = workspace.serving()
+
+    def broken() -> None:
+        raise RuntimeError("a page of memory is gone")
+
+    monkeypatch.setattr(serving, "refresh", broken)
+    until = time.monotonic() + 20
+    while serving.health().problem is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert serving.health().problem == "RuntimeError: a page of memory is gone"
+    head = workspace.log.head()
+    serving.feed("home", "user-1", k=3)
+    serving.flush()
+    assert workspace.log.head() == head + 1
+    serving.close()
+
+
 def test_training_again_mends_a_model_that_cannot_be_opened(workspace: Workspace) -> None:
     """As after an update that keeps other arrays of a recipe: same data, same version, so same folder."""
     workspace.train()

@@ -307,8 +307,9 @@ class Serving:
         try:
             self.refresh()
             self._view.bandits.keep()
-        except PenchantError as error:
-            self._problem = str(error)  # the view that works is kept; health tells
+        except Exception as error:  # noqa: BLE001 - this thread also logs what is served: it must go on
+            told = isinstance(error, PenchantError)
+            self._problem = str(error) if told else f"{type(error).__name__}: {error}"  # health tells
         else:
             self._problem = None
 

@@ -69,11 +69,7 @@ def item_features(snapshot: Snapshot, columns: Sequence[str], warm: Rows) -> Ite
         InputError: there is no such column.
     """
     table, n = snapshot.item_table, snapshot.n_items
-    for name in columns:
-        if name not in table.column_names:
-            raise InputError(
-                f"items have no column '{name}'.", fix=did_you_mean(name, table.column_names[1:])
-            )
+    require_columns(snapshot, columns)
     learnt = np.zeros(n, np.bool_)
     learnt[warm] = True
     used: list[str] = []
@@ -91,6 +87,18 @@ def item_features(snapshot: Snapshot, columns: Sequence[str], warm: Rows) -> Ite
     text = np.zeros((n, 0), np.float32) if snapshot.text is None else snapshot.text
     known = (np.diff(levels.indptr) > 0) | text.any(axis=1)
     return ItemFeatures(columns=tuple(used), levels=levels, text=text, known=readonly(known))
+
+
+def require_columns(snapshot: Snapshot, columns: Sequence[str]) -> None:
+    """Check that items have these columns.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    names = snapshot.item_table.column_names
+    for name in columns:
+        if name not in names:
+            raise InputError(f"items have no column '{name}'.", fix=did_you_mean(name, names[1:]))
 
 
 def groups_of(snapshot: Snapshot, columns: Sequence[str]) -> dict[str, Rows]:

@@ -9,7 +9,7 @@ the H&M, OTTO and RecSys challenges do; the parts are then trained on all data.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -17,12 +17,11 @@ from numpy.random import Generator
 
 from penchant.data.interactions import Interactions
 from penchant.data.snapshot import Snapshot
+from penchant.features.item_features import require_columns
 from penchant.kernel.arrays import F32, F64, AnyArray, Rows, readonly
 from penchant.kernel.arrow import pc
 from penchant.kernel.clock import DAY
 from penchant.kernel.durations import seconds_of
-from penchant.kernel.errors import InputError
-from penchant.kernel.names import did_you_mean
 from penchant.kernel.progress import Progress
 from penchant.models.base import Card, Model, Query, Retriever, card_for
 from penchant.models.boosted import Trees, add_trees
@@ -115,21 +114,15 @@ class TwoStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return max(snapshot.cutoff - newest, 1.0)
 
     def _columns(self, snapshot: Snapshot) -> tuple[str, ...]:
-        table = snapshot.item_table
-        for name in self.columns:
-            if name not in table.column_names[1:]:
-                raise InputError(
-                    f"columns: items have no column '{name}'.",
-                    fix=did_you_mean(name, table.column_names[1:]),
-                )
+        require_columns(snapshot, self.columns)
         if self.columns:
             return self.columns
+        table = snapshot.item_table
         text = [f.name for f in table.schema if f.name != "item_id" and str(f.type) in _TEXT]
         return tuple(n for n in text if 1 < pc.count_distinct(table[n]).as_py() <= snapshot.n_items // 4)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """What each trained user took, oldest first: user u's items stand at ``bounds[u]:bounds[u + 1]``."""
 
     bounds: AnyArray  # (n_users + 1,) int64
@@ -173,7 +166,7 @@ class TwoStageModel(ByParts):
         """Return all arrays to save."""
         own: dict[str, AnyArray] = {f"facts_{k}": a for k, a in self.facts._asdict().items()}
         own |= {f"trees_{k}": a for k, a in self.trees._asdict().items()}
-        own |= {f"taken_{k}": getattr(self.taken, k) for k in ("bounds", "item", "timestamp")}
+        own |= {f"taken_{k}": a for k, a in self.taken._asdict().items()}
         return own | part_arrays(self.parts)
 
     @classmethod
@@ -186,7 +179,7 @@ class TwoStageModel(ByParts):
             depth=recipe.candidates,
             facts=Facts(**{k: arrays[f"facts_{k}"] for k in Facts._fields}),
             trees=Trees(**{k: arrays[f"trees_{k}"] for k in Trees._fields}),
-            taken=Taken(**{k: arrays[f"taken_{k}"] for k in ("bounds", "item", "timestamp")}),
+            taken=Taken(**{k: arrays[f"taken_{k}"] for k in Taken._fields}),
         )
 
     def all_scores(self, query: Query) -> F32:
